@@ -79,7 +79,9 @@ def _document(objects: str, opening: float) -> str:
     eye, at, fovy = BASE_CAMERA
     return f"""<mujoco model="reconvla_piper">
   <compiler angle="radian" autolimits="true"/>
-  <option timestep="{TIMESTEP}" integrator="implicitfast" cone="elliptic" impratio="50" iterations="50"/>
+  <option timestep="{TIMESTEP}" integrator="implicitfast" cone="elliptic" impratio="50" iterations="50">
+    <flag sleep="enable"/>
+  </option>
   <visual>
     <global offwidth="640" offheight="480" fovy="45"/>
     <quality shadowsize="0" offsamples="0" numslices="20" numstacks="10" numquads="1"/>
