@@ -51,8 +51,10 @@ def make_ready(ros: Ros) -> None:
 def without_setup(arguments: list[str]) -> None:
     """Become the command under the interpreter given, with the sources as they lie."""
     python = os.environ.get("RECONVLA_PYTHON", "python3")
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
-                        "RECONVLA_ROOT": str(ROOT)}
+    env = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
+        "RECONVLA_ROOT": str(ROOT),
+    }
     os.execvpe(python, [python, "-m", "reconvla_ros.cli.main", *arguments], env)
 
 
