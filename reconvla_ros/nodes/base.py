@@ -173,7 +173,7 @@ class AutostartFailed(ReconVlaError):
 
 
 def _bring_up(node: ManagedNode) -> None:
-    if not getattr(node.config, "autostart", True):
+    if not node.get_parameter(params.AUTOSTART).value:
         return
     for transition in (node.trigger_configure, node.trigger_activate):
         if transition() != TransitionCallbackReturn.SUCCESS:
