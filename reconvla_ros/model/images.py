@@ -42,8 +42,8 @@ def stitch(base: Rgb, wrist: Rgb, heights: tuple[int, int] = AS_TRAINED) -> Rgb:
     if top <= 0 or bottom <= 0 or top + bottom > CANVAS:
         raise ShapeError(f"stitch heights: must be positive and at most {CANVAS} together, got {heights}")
     canvas = np.zeros((CANVAS, CANVAS, 3), np.uint8)
-    canvas[:top] = _view("base", base).resize((CANVAS, top), Image.Resampling.LANCZOS)
-    canvas[top : top + bottom] = _view("wrist", wrist).resize((CANVAS, bottom), Image.Resampling.LANCZOS)
+    canvas[:top] = np.asarray(_view("base", base).resize((CANVAS, top), Image.Resampling.LANCZOS))
+    canvas[top : top + bottom] = np.asarray(_view("wrist", wrist).resize((CANVAS, bottom), Image.Resampling.LANCZOS))
     return canvas
 
 

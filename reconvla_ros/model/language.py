@@ -50,6 +50,7 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(config.heads * self.dim, config.hidden, bias=False)
 
     def forward(self, x: Tensor, cache: Cache) -> Tensor:
+        """(T, hidden) new positions, appended to the cache -> (T, hidden)."""
         start, count = cache.length, x.shape[0]
         end = start + count
         cos, sin = cache.cos[start:end], cache.sin[start:end]
@@ -93,6 +94,7 @@ class Mlp(nn.Module):
         self.down_proj = nn.Linear(config.intermediate, config.hidden, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(T, hidden) -> (T, hidden)."""
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
@@ -107,6 +109,7 @@ class Block(nn.Module):
         self.mlp = Mlp(config)
 
     def forward(self, x: Tensor, cache: Cache) -> Tensor:
+        """(T, hidden) -> (T, hidden)."""
         x = x + self.self_attn(self.input_layernorm(x), cache)
         return x + self.mlp(self.post_attention_layernorm(x))
 

@@ -65,7 +65,7 @@ class ReconVla(nn.Module):
         return self.projector(features)[0]
 
     def embed(self, ids: Sequence[int], image: Tensor) -> Tensor:
-        """Embeddings of prompt ids with the image (729, hidden) in the place of `IMAGE_ID` -> (len(ids) + 728, hidden)."""
+        """Prompt ids with the image (729, hidden) in the place of `IMAGE_ID` -> (len(ids) + 728, hidden)."""
         place = list(ids).index(IMAGE_ID)
         before, after = (
             torch.tensor(part, device=self.device, dtype=torch.long) for part in (ids[:place], ids[place + 1 :])
@@ -74,7 +74,7 @@ class ReconVla(nn.Module):
         return torch.cat((words(before), image, words(after)))
 
     def prefill(self, embeds: Tensor, room: int, watch_layer: int = -1) -> tuple[Cache, Tensor]:
-        """Run the prompt; the cache has `room` for so many more positions. Returns it and the last hidden state (1, H)."""
+        """Run the prompt, with `room` for so many more positions -> the cache and the last hidden state (1, H)."""
         cache = self.decoder.new_cache(embeds.shape[0] + room, watch_layer)
         return cache, self.decoder(embeds, cache, last_only=True)
 
@@ -140,7 +140,8 @@ def read_vision(stored: dict[str, checkpoint.Stored], folder: Path, tower: Path 
         inner = stored[f"{prefix}encoder.layers.0.mlp.fc1.weight"].shape[0]
     except KeyError as error:
         raise CheckpointError(
-            f"checkpoint: {folder} lacks the vision tower's {error}, and no folder mm_vision_tower with weights was found"
+            f"checkpoint: {folder} lacks the vision tower's {error}, and no folder mm_vision_tower with "
+            "weights was found"
         ) from error
     start = f"{prefix}encoder.layers."
     layers = 1 + max(int(n[len(start) :].split(".", 1)[0]) for n in stored if n.startswith(start))
@@ -186,7 +187,8 @@ def read_config(
         )
     if any(not 0 <= i < tokenizer.size for i in eos):
         raise CheckpointError(
-            f"checkpoint: eos_token_id {list(eos)} is outside the tokenizer's 0..{tokenizer.size - 1}; it is of another vocabulary"
+            f"checkpoint: eos_token_id {list(eos)} is outside the tokenizer's 0..{tokenizer.size - 1}; "
+            "it is of another vocabulary"
         )
     vision = read_vision(stored, folder, find_tower(folder, data), heads)
     if data.get("mm_hidden_size", vision.hidden) != vision.hidden:

@@ -49,7 +49,7 @@ class QwenTokenizer:
             raise CheckpointError(f"tokenizer: the ids of vocab.json must be 0..{self.base_size - 1} without a gap")
         if sorted(added.values()) != list(range(self.base_size, self.size)):
             raise CheckpointError(
-                f"tokenizer: the added tokens must follow the vocabulary ({self.base_size}..{self.size - 1}), got {added}"
+                f"tokenizer: added tokens must be {self.base_size}..{self.size - 1}, after the vocabulary, got {added}"
             )
         self._words = [*sorted(vocab, key=vocab.__getitem__), *sorted(added, key=added.__getitem__)]
         self.added = dict(added)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,6 +17,7 @@ class Embeddings(nn.Module):
         self.position_embedding = nn.Embedding(config.tokens, config.hidden)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, 384, 384) -> (B, 729, hidden)."""
         patches = self.patch_embedding(pixels).flatten(2).transpose(1, 2)
         return patches + self.position_embedding.weight
 
@@ -34,6 +34,7 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(config.hidden, config.hidden)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, 729, hidden) -> (B, 729, hidden)."""
         q, k, v = (
             p(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj)
         )
@@ -49,6 +50,7 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(config.intermediate, config.hidden)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, 729, hidden) -> (B, 729, hidden)."""
         return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
 
 
@@ -63,6 +65,7 @@ class Block(nn.Module):
         self.mlp = Mlp(config)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, 729, hidden) -> (B, 729, hidden)."""
         x = x + self.self_attn(self.layer_norm1(x))
         return x + self.mlp(self.layer_norm2(x))
 
@@ -84,6 +87,7 @@ class SiglipTower(nn.Module):
         self.encoder = Encoder(config)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, 384, 384) -> (B, 729, hidden)."""
         x = self.embeddings(pixels)
         for block in self.encoder.layers:
             x = block(x)
@@ -95,8 +99,3 @@ class Projector(nn.Sequential):
 
     def __init__(self, vision: int, hidden: int) -> None:
         super().__init__(nn.Linear(vision, hidden), nn.GELU(approximate="none"), nn.Linear(hidden, hidden))
-
-
-def zero_like_image(config: VisionConfig, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """A grey image (1, 3, 384, 384), for warming up."""
-    return torch.zeros(1, 3, config.image_size, config.image_size, device=device, dtype=dtype)
