@@ -158,7 +158,7 @@ class DriverCore:
             before = self.holder
             granted, message = self._requests.lease.request(source)
             if granted and before != self.holder:
-                self._drop()
+                self._forget_requests()
             return granted, message
 
     def stop(self, why: str = "arm/stop was called") -> None:
@@ -271,7 +271,7 @@ class DriverCore:
             comm_bits=report.comm_bits,
             motor_bits=report.motor_bits,
             # In a dry run nobody powers the motors; the decisions shall be those of a powered arm all the same.
-            enabled=(True,) * 6 if self._config.dry else state.enabled,
+            enabled=(True,) * 6 if self._config.dry_run else state.enabled,
             moving=not self._motion.arrived,
         )
 
@@ -305,10 +305,13 @@ class DriverCore:
             self._motion.anchor(state.position, state.gripper)
 
     def _drop(self) -> None:
-        """Forget every request; decelerate and hold."""
+        """Forget every request, give a lease for homing back; decelerate and hold."""
+        self._requests.lease.release("home")
+        self._forget_requests()
+
+    def _forget_requests(self) -> None:
         self._asked, self._homing = None, False
         self._requests.drop()
-        self._requests.lease.release("home")
         self._motion.stop()
 
     def _leash(self, state: ArmState) -> str:
