@@ -94,3 +94,12 @@ def test_a_branch_jump_is_refused() -> None:
 def test_angle_between_tells_small_angles_apart() -> None:
     small = np.array([np.sin(5e-10), 0.0, 0.0, np.cos(5e-10)])
     assert angle_between(np.array([0.0, 0.0, 0.0, 1.0]), small) == pytest.approx(1e-9)
+
+
+@pytest.mark.parametrize("joint5", [0.0, 1e-9, 1e-7, 4e-7, 6e-7, 1e-6, 1e-5, 1e-3, -1e-7])
+def test_poses_at_and_near_the_wrist_singularity_are_solved(joint5: float) -> None:
+    arm = Kinematics()
+    for joints in random_joints(50):
+        joints[4] = joint5
+        solution = arm.solve(arm.tcp(joints), joints)
+        assert np.abs(arm.tcp_matrix(solution) - arm.tcp_matrix(joints)).max() < 1e-6
