@@ -17,7 +17,7 @@ from reconvla_ros.cli.monitor import Monitor
 from reconvla_ros.cli.network import free_domain, free_udp_port
 from reconvla_ros.cli.supervise import Supervisor
 from reconvla_ros.errors import ReconVlaError, SetupError
-from reconvla_ros.graph import CAMERAS, TOPICS, describe, resolve
+from reconvla_ros.graph import CAMERAS, describe, resolve
 
 # Brought up by hand, so that the recorder is there before the first message and until after the last.
 _GATED = ("driver", *CAMERAS, "policy")
@@ -26,11 +26,15 @@ _MB_PER_SECOND = 100  # [MB] two RGB-D streams at 640x480 and 30 Hz, raw
 
 def _parse(words: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     parser = arguments.parser("demo", "Run the whole graph with a simulated arm and cameras, and report.")
-    parser.add_argument("--headless", action="store_true", help="no window; without it rviz2 is opened where there is one")
+    parser.add_argument(
+        "--headless", action="store_true", help="no window; without it rviz2 is opened where there is one"
+    )
     parser.add_argument("--seconds", type=float, default=30.0, help="how long the task runs")
     parser.add_argument("--instruction", default="put fruit in bowl", help="what the policy is asked to do")
     parser.add_argument("--json", type=Path, help="write the report here too")
-    parser.add_argument("--contact-sheet", type=Path, default=Path("demo_contact_sheet.png"), help="where the pictures go")
+    parser.add_argument(
+        "--contact-sheet", type=Path, default=Path("demo_contact_sheet.png"), help="where the pictures go"
+    )
     parser.add_argument("--keep-domain", action="store_true", help="use ROS_DOMAIN_ID as it is instead of a free one")
     options = parser.parse_args(words)
     if not 2.0 <= options.seconds <= 3600.0:
@@ -64,7 +68,9 @@ def _bring_up(supervisor: Supervisor, client: Client, monitor: Monitor, specs: l
     supervisor.wait_ready(90.0)  # all processes, the gated ones unconfigured
     for name in _GATED:
         client.transition(name, "configure")
-    answer = client.call(RecordStart, "record/start", RecordStart.Request(instruction="demo", operator_name="demo"), answer=30.0)
+    answer = client.call(
+        RecordStart, "record/start", RecordStart.Request(instruction="demo", operator_name="demo"), answer=30.0
+    )
     if not answer.accepted:
         raise SetupError(f"the recorder refused: {answer.message}")
     for name in _GATED:
@@ -74,16 +80,22 @@ def _bring_up(supervisor: Supervisor, client: Client, monitor: Monitor, specs: l
     return str(answer.path)
 
 
-def _run_task(supervisor: Supervisor, client: Client, instruction: str, seconds: float) -> None:
-    """Give the task, wait, cancel it. A process that ends on the way ends the demo."""
-    from std_srvs.srv import Trigger
-
+def _begin_task(client: Client, monitor: Monitor, instruction: str, seconds: float) -> None:
+    """Give the task; returns when the arm moves."""
     from reconvla_ros.srv import Task
 
     answer = client.call(Task, "task", Task.Request(instruction=instruction, timeout=seconds + 30.0))
     if not answer.accepted:
         raise SetupError(f"the task was refused: {answer.message}")
     _say(f"task {answer.task_id}: {instruction!r} for {seconds:g} s")
+    if not wait_until(monitor.moving, 60.0):
+        raise SetupError(f"the arm did not move within 60 s: {monitor.why_not_moving()}")
+
+
+def _let_run(supervisor: Supervisor, client: Client, seconds: float) -> None:
+    """Wait, then cancel the task. A process that ends on the way ends the demo."""
+    from std_srvs.srv import Trigger
+
     begin = time.monotonic()
     shown = begin
     while time.monotonic() - begin < seconds:
@@ -137,14 +149,14 @@ def main(words: list[str]) -> int:
 
         rviz = start_rviz()
     with Supervisor(places.state() / "run", quiet=True) as supervisor, connected("reconvla_demo") as client:
-        monitor = Monitor(client, [t.name for t in TOPICS])
+        monitor = Monitor(client)
         with demo_report.timed(setup, "graph"):
             bag = _bring_up(supervisor, client, monitor, describe(values))
         monitor.watch_processes({name: r.process.pid for name, r in supervisor.running.items()})
         with demo_report.timed(setup, "first_motion"):
-            pass
+            _begin_task(client, monitor, options.instruction, options.seconds)
         setup["fresh_machine_to_moving_arm"] = round(sum(setup.values()), 1)
-        _run_task(supervisor, client, options.instruction, options.seconds)
+        _let_run(supervisor, client, options.seconds)
         monitor.stop_watching()
         _wind_down(client)
     if rviz is not None:
