@@ -21,7 +21,7 @@ EMBODIMENT = "piper"
 
 
 def demo_folder() -> Path:
-    """Where the demo's random checkpoint lies: ``$RECONVLA_HOME/checkpoints/demo``, by default below ``~/.reconvla``."""
+    """Where the demo's random checkpoint lies: ``$RECONVLA_HOME/checkpoints/demo``; the home is ``~/.reconvla`` if unset."""
     home = os.environ.get(HOME_VARIABLE)
     return (Path(home) if home else Path.home() / ".reconvla") / "checkpoints" / DEMO
 
@@ -46,8 +46,8 @@ def open_policy(config: PolicyConfig, progress: Callable[[int, int], None] | Non
     policy = ReconVlaPolicy.from_checkpoint(folder, config.device, config.dtype, options, progress)
     if policy.contract.embodiment != EMBODIMENT and not config.other_embodiment:
         raise ContractError(
-            f"contract: embodiment is {policy.contract.embodiment!r}, this arm is {EMBODIMENT!r}; in sim or dry-run, and "
-            "only there, set other_embodiment to run it"
+            f"contract: embodiment is {policy.contract.embodiment!r}, this arm is {EMBODIMENT!r}; in sim or "
+            "dry-run, and only there, set other_embodiment to run it"
         )
     return policy
 
