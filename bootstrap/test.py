@@ -1,0 +1,37 @@
+"""`./reconvla test`: ruff, mypy, pytest. With arguments: pytest alone, with those."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+
+from bootstrap.paths import ROOT, Ros
+from bootstrap.report import say
+
+
+def main(ros: Ros, env: dict[str, str], arguments: list[str]) -> int:
+    """Run them in that order; the exit status is that of the first that fails, after all have run."""
+    tools = ros.venv / "bin"
+    env = {**env, "PYTHONDONTWRITEBYTECODE": "1"}
+    checks: list[tuple[str, list[str]]] = []
+    if not arguments:
+        checks = [
+            ("ruff", [str(tools / "ruff"), "check", "."]),
+            ("mypy", [str(tools / "mypy")]),
+        ]
+    # The entry point rather than `python -m pytest`, which would put the sources, without the generated messages, first.
+    checks.append(("pytest", [str(tools / "pytest"), *(arguments or ["--durations=10"])]))
+    status = 0
+    for name, command in checks:
+        say(f"== {name}")
+        begin = time.monotonic()
+        code = subprocess.run(command, cwd=ROOT, env=_with_typing_path(name, env)).returncode
+        say(f"   {name}: {'ok' if code == 0 else f'failed ({code})'}, {time.monotonic() - begin:.0f} s")
+        status = status or code
+    return status
+
+
+def _with_typing_path(name: str, env: dict[str, str]) -> dict[str, str]:
+    # mypy reads the sources where they lie; the installed copy would be the same module twice.
+    return {k: v for k, v in env.items() if k != "PYTHONPATH"} if name == "mypy" else {**os.environ, **env}

@@ -1,0 +1,222 @@
+"""What every node of the package shares: lifecycle, parameters, counters, diagnostics, signals.
+
+A node overrides `setup` (configure), `start` (activate), `stop` (deactivate) and `diagnose`; all of them may raise a
+`ReconVlaError`, which is logged with its message and refuses the transition. With ``autostart`` (default true) a node
+brings itself up, so that `ros2 launch` and `reconvla up` need no lifecycle manager.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
+from rclpy.signals import SignalHandlerOptions
+
+from reconvla_ros.errors import ReconVlaError
+from reconvla_ros.nodes import params, qos
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
+class CountedPublisher:
+    """A publisher that counts what it sent, and sends only while its node is active (or `always`)."""
+
+    def __init__(self, node: ManagedNode, publisher: Publisher, topic: str, always: bool) -> None:
+        self._node, self._publisher, self.topic, self._always = node, publisher, topic, always
+        self.count = 0
+
+    def publish(self, message: Any) -> bool:
+        """Send a message (or serialised bytes); False when the node is not active."""
+        if not (self._always or self._node.active):
+            return False
+        self.count += 1
+        self._publisher.publish(message)
+        return True
+
+    @property
+    def subscribers(self) -> int:
+        """How many subscriptions are matched."""
+        return int(self._publisher.get_subscription_count())
+
+
+class ManagedNode(LifecycleNode):
+    """A lifecycle node with a config dataclass, counted publishers and a diagnostics message a second."""
+
+    def __init__(self, name: str, config_class: type, **kwargs: Any) -> None:
+        super().__init__(name, **kwargs)
+        self.config: Any = params.declare(self, config_class)
+        self.active = False
+        self.publishers_by_topic: dict[str, CountedPublisher] = {}
+        self.received: dict[str, int] = {}
+        self._diagnostics = self.publish_on(DiagnosticArray, "diagnostics", qos.STATUS, always=True)
+        self.create_timer(1.0, self.publish_diagnostics)
+
+    def publish_on(self, kind: type, topic: str, profile: QoSProfile, *, always: bool = False) -> CountedPublisher:
+        """Create a counted publisher; one that is `always` on also speaks while the node is inactive."""
+        publisher = CountedPublisher(self, self.create_publisher(kind, topic, profile), topic, always)
+        self.publishers_by_topic[topic] = publisher
+        return publisher
+
+    # What a node fills in.
+    def setup(self) -> None:
+        """Make everything ready; nothing moves yet."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """Cease; also called before shutdown. Safe to call twice."""
+
+    def close(self) -> None:
+        """Give back what `setup` took. Called once, after `stop`."""
+
+    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
+        """Level (OK, WARN, ERROR), one line for a person, and values."""
+        return OK, "", {}
+
+    # Lifecycle, once for all nodes.
+    def _transition(self, name: str, action: Callable[[], None]) -> TransitionCallbackReturn:
+        try:
+            action()
+        except ReconVlaError as error:
+            self.get_logger().error(f"cannot {name}: {error}")
+            return TransitionCallbackReturn.FAILURE
+        except Exception as error:  # rclpy would swallow it in silence
+            self.get_logger().fatal(f"{name} failed: {type(error).__name__}: {error}")
+            import traceback
+
+            traceback.print_exc()
+            return TransitionCallbackReturn.ERROR
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Configure."""
+        return self._transition("configure", self.setup)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Activate; publishers speak from here on."""
+
+        def action() -> None:
+            self.active = True
+            try:
+                self.start()
+            except BaseException:
+                self.active = False
+                raise
+
+        return self._transition("activate", action)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Deactivate; publishers are silent from here on, and a last diagnostics message carries the final counts."""
+
+        def action() -> None:
+            self.stop()
+            self.active = False
+            self.publish_diagnostics()
+
+        return self._transition("deactivate", action)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Undo configure."""
+        return self._transition("clean up", self.close)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Shut down from any state."""
+
+        def action() -> None:
+            self.stop()
+            self.active = False
+            self.close()
+
+        return self._transition("shut down", action)
+
+    def publish_diagnostics(self) -> None:
+        """One DiagnosticStatus: the node's own values, and the counts of every topic."""
+        level, text, values = self.diagnose()
+        values = {"pid": os.getpid(), "active": self.active, **values}
+        values |= {f"published:{t}": p.count for t, p in self.publishers_by_topic.items()}
+        values |= {f"received:{t}": n for t, n in self.received.items()}
+        status = DiagnosticStatus(
+            level=level,
+            name=self.get_fully_qualified_name().lstrip("/"),
+            message=text or ("active" if self.active else "inactive"),
+            hardware_id=self.get_name(),
+            values=[KeyValue(key=k, value=str(v)) for k, v in values.items()],
+        )
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+
+def _notify(name: str) -> None:
+    """Tell a supervisor, where there is one, that this node is up."""
+    address = os.environ.get("RECONVLA_NOTIFY")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out, contextlib.suppress(OSError):
+            out.sendto(name.encode(), "\0" + address)
+
+
+class AutostartFailed(ReconVlaError):
+    """A node with autostart did not come up; its log says why."""
+
+
+def _bring_up(node: ManagedNode) -> None:
+    if not node.get_parameter(params.AUTOSTART).value:
+        return
+    for transition in (node.trigger_configure, node.trigger_activate):
+        if transition() != TransitionCallbackReturn.SUCCESS:
+            raise AutostartFailed(f"{node.get_name()} did not come up; the line above says why")
+    node.get_logger().info("active")
+
+
+def run(factory: Callable[[], ManagedNode], args: list[str] | None = None) -> int:
+    """Spin one node until SIGINT or SIGTERM; returns the exit status (2 = something the user can fix)."""
+    rclpy.init(args=args if args is not None else sys.argv, signal_handler_options=SignalHandlerOptions.NO)
+    stopping = threading.Event()
+    executor = SingleThreadedExecutor()
+
+    def on_signal(number: int, frame: object) -> None:
+        stopping.set()
+        executor.wake()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    node: ManagedNode | None = None
+    status = 0
+    try:
+        node = factory()
+        executor.add_node(node)
+        _bring_up(node)
+        _notify(node.get_name())
+        while not stopping.is_set() and not getattr(node, "finished", False):
+            executor.spin_once(timeout_sec=0.2)
+    except ReconVlaError as error:
+        name = node.get_name() if node else "node"
+        print(f"[{name}] {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        status = 2
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        if node is not None:
+            # Whatever state it is in: stop first (the driver holds the arm here), then give back.
+            for action in (node.stop, node.close):
+                try:
+                    action()
+                except Exception as error:
+                    print(f"[{node.get_name()}] while stopping: {error}", file=sys.stderr, flush=True)
+            executor.remove_node(node)
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return status

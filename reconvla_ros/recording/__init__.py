@@ -1,0 +1,1 @@
+"""Episodes on disk: one folder, one MCAP bag and one sidecar each."""
