@@ -1,13 +1,11 @@
 """Runs a policy: newest images, joints and TCP in, action chunks out, while a task runs.
 
 Images stay serialised until one is used; every frame of every stream is counted. Inference has its own thread
-(policy/worker.py), so no callback waits for it. The GPU, when there is one, belongs to that thread.
+(policy/worker.py), so no callback waits for it.
 """
 
 from __future__ import annotations
 
-import io
-import struct
 import sys
 from collections.abc import Callable
 
@@ -15,17 +13,16 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Path
 from numpy.typing import NDArray
-from PIL import Image as PilImage
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float32
 
-from reconvla_ros.errors import ReconVlaError
 from reconvla_ros.graph import CAMERAS
 from reconvla_ros.msg import ActionChunk as ChunkMessage
 from reconvla_ros.msg import PolicyStatus, TaskState
 from reconvla_ros.nodes import convert, qos
 from reconvla_ros.nodes.base import ERROR, OK, WARN, ManagedNode, run
+from reconvla_ros.nodes.serialized import compressed_to_rgb, raw_to_rgb, stamp_of, thinned
 from reconvla_ros.observation.assemble import AssemblyLimits, ObservationAssembler
 from reconvla_ros.policy.factory import describe, open_policy
 from reconvla_ros.policy.protocol import Policy
@@ -39,19 +36,6 @@ STATE_SPACING_NS = 15_000_000
 RANDOM_WARNING = "the checkpoint holds RANDOM weights: the arm will move without aim, inside its limits"
 
 
-def stamp_of(data: bytes) -> int:
-    """Capture stamp [ns] of a serialised message that begins with a header, without deserialising it."""
-    order = "<" if data[1] & 1 else ">"
-    seconds, nanoseconds = struct.unpack_from(f"{order}iI", data, 4)
-    return int(seconds) * 1_000_000_000 + int(nanoseconds)
-
-
-def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
-    """Serialised CompressedImage -> (H, W, 3) RGB."""
-    with PilImage.open(io.BytesIO(bytes(deserialize_message(data, CompressedImage).data))) as picture:
-        return np.asarray(picture.convert("RGB"))
-
-
 class PolicyNode(ManagedNode):
     """Wires a policy to the graph."""
 
@@ -61,7 +45,6 @@ class PolicyNode(ManagedNode):
         self._worker: PolicyWorker | None = None
         self._about: dict[str, str] = {}
         self._loading = ("LOADING", "")
-        self._last_state: dict[str, int] = {}
         limits = AssemblyLimits(self.config.max_image_age, self.config.max_skew, self.config.max_state_age)
         self._assembler = ObservationAssembler(limits)
         self._chunk = self.publish_on(ChunkMessage, "policy/action_chunk", qos.COMMAND)
@@ -102,11 +85,11 @@ class PolicyNode(ManagedNode):
         for camera, view in VIEWS.items():
             topic = f"{camera}/color/image_raw" + ("/compressed" if compressed else "")
             kind = CompressedImage if compressed else Image
-            decode = decode_jpeg if compressed else lambda data: convert.to_rgb(deserialize_message(data, Image))
-            self._count_raw(kind, topic, lambda data, v=view, d=decode: self._on_image(v, d, data))
+            self._count_raw(kind, topic, self._image_callback(view, compressed_to_rgb if compressed else raw_to_rgb))
             self._count_raw(Image, f"{camera}/aligned_depth_to_color/image_raw", lambda data: None)
-        self._count_raw(JointState, "joint_states", self._on_joints, qos.STATE)
-        self._count_raw(PoseStamped, "arm/ee_pose", self._on_tcp, qos.STATE)
+        log = self.get_logger().warning
+        self._count_raw(JointState, "joint_states", thinned(self._on_joints, STATE_SPACING_NS, log), qos.STATE)
+        self._count_raw(PoseStamped, "arm/ee_pose", thinned(self._on_tcp, STATE_SPACING_NS, log), qos.STATE)
         self.create_subscription(TaskState, "task/state", self._on_task, qos.LATCHED)
 
     def _count_raw(
@@ -120,33 +103,20 @@ class PolicyNode(ManagedNode):
 
         self.create_subscription(kind, topic, counted, profile, raw=True)
 
-    def _on_image(self, view: str, decode: Callable[[bytes], NDArray[np.uint8]], data: bytes) -> None:
-        self._assembler.add_image(view, stamp_of(data), lambda: decode(data))
-        if self._worker is not None:
-            self._worker.poke()
+    def _image_callback(self, view: str, decode: Callable[[bytes], NDArray[np.uint8]]) -> Callable[[bytes], None]:
+        def on_image(data: bytes) -> None:
+            self._assembler.add_image(view, stamp_of(data), lambda: decode(data))
+            if self._worker is not None:
+                self._worker.poke()
 
-    def _due(self, name: str, data: bytes) -> bool:
-        """Whether a sample is far enough from the last one taken (a stamp that jumps back is)."""
-        stamp = stamp_of(data)
-        due = abs(stamp - self._last_state.get(name, 0)) >= STATE_SPACING_NS
-        if due:
-            self._last_state[name] = stamp
-        return due
+        return on_image
 
     def _on_joints(self, data: bytes) -> None:
-        if self._due("joints", data):
-            try:
-                self._assembler.add_state(convert.from_joint_state(deserialize_message(data, JointState)))
-            except ReconVlaError as error:
-                self.get_logger().warning(str(error), throttle_duration_sec=2.0)
+        self._assembler.add_state(convert.from_joint_state(deserialize_message(data, JointState)))
 
     def _on_tcp(self, data: bytes) -> None:
-        if self._due("tcp", data):
-            message = deserialize_message(data, PoseStamped)
-            try:
-                self._assembler.add_tcp(convert.from_time(message.header.stamp), convert.from_pose(message.pose))
-            except ReconVlaError as error:
-                self.get_logger().warning(str(error), throttle_duration_sec=2.0)
+        message = deserialize_message(data, PoseStamped)
+        self._assembler.add_tcp(convert.from_time(message.header.stamp), convert.from_pose(message.pose))
 
     def _on_task(self, message: TaskState) -> None:
         if self._worker is not None:
@@ -199,10 +169,15 @@ class PolicyNode(ManagedNode):
         """State, counts and stage times [s]."""
         r = self._report()
         level = ERROR if r.state == "FAULT" else WARN if r.state == "WAITING" else OK
-        counts = {"chunks": r.chunks, "refused": r.refused, "dropped": r.dropped, "duty": self.config.duty}
-        times = {f"stage:{name}": f"{seconds:.6f}" for name, seconds in r.stages.items()}
-        kind = {"checkpoint_kind": self._about.get("kind", "unknown")}
-        return level, f"{r.state} {r.reason}".strip(), {**counts, **times, **kind, "inference_time": r.inference_time}
+        counts: dict[str, object] = {
+            "chunks": r.chunks,
+            "refused": r.refused,
+            "dropped": r.dropped,
+            "duty": self.config.duty,
+        }
+        times: dict[str, object] = {f"stage:{name}": f"{seconds:.6f}" for name, seconds in r.stages.items()}
+        counts |= {"checkpoint_kind": self._about.get("kind", "unknown"), "inference_time": r.inference_time}
+        return level, f"{r.state} {r.reason}".strip(), counts | times
 
 
 def main() -> int:
