@@ -21,8 +21,8 @@ USAGE = """usage: ./reconvla [--no-setup] COMMAND [arguments]
   setup     make everything ready and stop there
 
 `./reconvla COMMAND --help` says more, `./reconvla --help` after setup lists the rest.
---no-setup uses the interpreter in RECONVLA_PYTHON (or python3) as it is, for machines that already have what is needed.
-Settings: RECONVLA_ROS=auto|apt|wheels, RECONVLA_HOME (where the environment lives), RECONVLA_VENV (share one), RECONVLA_PYTHON.
+--no-setup uses the interpreter in RECONVLA_PYTHON (or python3) as it is, where all that is needed is there already.
+Settings: RECONVLA_ROS=auto|apt|wheels, RECONVLA_PYTHON, RECONVLA_HOME (where the environment lives), RECONVLA_VENV (share one).
 """
 
 
@@ -51,8 +51,10 @@ def make_ready(ros: Ros) -> None:
 def without_setup(arguments: list[str]) -> None:
     """Become the command under the interpreter given, with the sources as they lie."""
     python = os.environ.get("RECONVLA_PYTHON", "python3")
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
-                        "RECONVLA_ROOT": str(ROOT)}
+    env = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
+        "RECONVLA_ROOT": str(ROOT),
+    }
     os.execvpe(python, [python, "-m", "reconvla_ros.cli.main", *arguments], env)
 
 

@@ -53,9 +53,18 @@ def _machine(ros: Ros) -> list[Row]:
         command = "sudo " + system.apt_command([need])
         rows.append((there, need.name, f"found ({need.why})" if there else f"missing ({need.why})", command))
     free = shutil.disk_usage(HOME if HOME.exists() else HOME.parent).free / 1e9
-    rows.append((free > 8, "disk", f"{free:.0f} GB free", "the environment takes about 5 GB, a minute of recording 6 GB"))
+    rows.append(
+        (free > 8, "disk", f"{free:.0f} GB free", "the environment takes about 5 GB, a minute of recording 6 GB")
+    )
     shm = shutil.disk_usage("/dev/shm").total / 1e6 if Path("/dev/shm").exists() else 0
-    rows.append((shm >= 256, "/dev/shm", f"{shm:.0f} MB", "images travel through it: docker run --shm-size=1g, or remount it larger"))
+    rows.append(
+        (
+            shm >= 256,
+            "/dev/shm",
+            f"{shm:.0f} MB",
+            "images travel through it: docker run --shm-size=1g, or remount it larger",
+        )
+    )
     return rows
 
 
@@ -71,5 +80,7 @@ def _built(ros: Ros) -> list[Row]:
         ("environment", environment.ready, ros.venv),
         ("workspace", workspace.ready, workspace.INSTALL),
     ]
-    return [(ready(ros), name, str(path) if ready(ros) else "not made yet, or older than the sources", "./reconvla setup")
-            for name, ready, path in states]
+    return [
+        (ready(ros), name, str(path) if ready(ros) else "not made yet, or older than the sources", "./reconvla setup")
+        for name, ready, path in states
+    ]

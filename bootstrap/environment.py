@@ -84,6 +84,8 @@ def _check(ros: Ros) -> None:
     code = f"import {modules}; print('torch', torch.__version__, '| mujoco', mujoco.__version__, '| numpy', numpy.__version__)"
     done = subprocess.run([str(ros.interpreter), "-c", code], capture_output=True, text=True, env=os.environ.copy())
     if done.returncode:
-        raise SetupError(f"the environment does not import: {done.stderr.strip().splitlines()[-1]}\n"
-                         f"remedy: remove {ros.venv} and run this again")
+        raise SetupError(
+            f"the environment does not import: {done.stderr.strip().splitlines()[-1]}\n"
+            f"remedy: remove {ros.venv} and run this again"
+        )
     say("   " + done.stdout.strip())

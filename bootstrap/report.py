@@ -55,7 +55,18 @@ def run(command: list[str], log: Path, env: Mapping[str, str] | None = None, cwd
         for line in process.stdout:
             out.write(line)
             text = line.strip()
-            begins = ("Collecting", "Downloading", "Installing", "Building", "Starting", "Finished", "Summary", "Get:", "Setting up", "--- ")
+            begins = (
+                "Collecting",
+                "Downloading",
+                "Installing",
+                "Building",
+                "Starting",
+                "Finished",
+                "Summary",
+                "Get:",
+                "Setting up",
+                "--- ",
+            )
             # A line now and then shows that it lives; every line would bury what matters.
             if text.startswith(begins) and (time.monotonic() - shown > 0.7 or text.startswith(("Finished", "Summary"))):
                 shown = time.monotonic()

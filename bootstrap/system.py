@@ -107,13 +107,24 @@ def ensure() -> None:
     names = ", ".join(f"{n.name} ({n.why})" for n in lacking)
     say(f"   missing: {names}")
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise SetupError(f"missing: {names}\nremedy:  sudo {apt_command(lacking)}\n(on another Linux: the same by its package manager)")
+        raise SetupError(
+            f"missing: {names}\nremedy:  sudo {apt_command(lacking)}\n(on another Linux: the same by its package manager)"
+        )
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     run(["apt-get", "update"], HOME / "log" / "apt-update.log", env)
     run(apt_command(lacking).split(), HOME / "log" / "apt-install.log", env)
     # The loader keeps what it failed to find; a child sees the new libraries.
-    still = subprocess.run([sys.executable, "-c", "import sys; sys.path.insert(0, sys.argv[1]); "
-                            "from bootstrap.system import missing; print(*[n.name for n in missing()], sep=', ')",
-                            str(Path(__file__).resolve().parent.parent)], capture_output=True, text=True, check=True).stdout.strip()
+    still = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.path.insert(0, sys.argv[1]); "
+            "from bootstrap.system import missing; print(*[n.name for n in missing()], sep=', ')",
+            str(Path(__file__).resolve().parent.parent),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
     if still:
         raise SetupError(f"still missing after apt-get install: {still}")

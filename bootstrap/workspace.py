@@ -15,7 +15,18 @@ from bootstrap.report import run
 _MARK = WORKSPACE / "sources.sha256"
 # Their content is compiled or copied; of the rest only the list of files matters, since installed files are links.
 _COMPILED = ("msg", "srv", "action", "cmake", "extra")
-_PACKAGE = ("CMakeLists.txt", "package.xml", "msg", "srv", "action", "cmake", "launch", "config", "urdf", "reconvla_ros")
+_PACKAGE = (
+    "CMakeLists.txt",
+    "package.xml",
+    "msg",
+    "srv",
+    "action",
+    "cmake",
+    "launch",
+    "config",
+    "urdf",
+    "reconvla_ros",
+)
 
 
 def _digest(ros: Ros) -> str:

@@ -121,8 +121,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        raise ConfigError(f"config file {path} does not exist ({path.parent} holds: {', '.join(near) or 'nothing'})") \
-            from error
+        raise ConfigError(
+            f"config file {path} does not exist ({path.parent} holds: {', '.join(near) or 'nothing'})"
+        ) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"config file {path} cannot be read: {error}") from error
     if data is None:
@@ -133,14 +134,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def node_parameters(path: Path, node: str) -> dict[str, Any]:
-    """The parameters a ROS 2 parameter file gives to `node` (those under ``/**`` first, then its own).
+    """The parameters a ROS 2 parameter file gives to `node`: those under ``/**`` first, then its own.
+
+    Its own stand under ``/**/<node>``, which ROS matches in every namespace, or under ``<node>``.
+
 
     Raises:
         ConfigError: the file is not in the form ``<node>: {ros__parameters: {...}}``.
     """
     data = read_yaml(path)
     merged: dict[str, Any] = {}
-    for name in (SHARED, node):
+    for name in (SHARED, f"{SHARED}/{node}", node):
         section = data.get(name, {})
         if not isinstance(section, dict) or (section and set(section) != {"ros__parameters"}):
             raise ConfigError(f"{path}: {name} must hold exactly the key 'ros__parameters', got {section!r:.80}")

@@ -32,7 +32,9 @@ ARGUMENTS = (
     Argument("can_port", "can0", "CAN interface of the real arm"),
     Argument("record", "false", "open an episode as soon as the graph is up", ("true", "false")),
     Argument("rviz", "false", "start rviz2 with config/reconvla.rviz", ("true", "false")),
-    Argument("dry_run", "auto", "send nothing to the arm; auto = true on steel, false in sim", ("auto", "true", "false")),
+    Argument(
+        "dry_run", "auto", "send nothing to the arm; auto = true on steel, false in sim", ("auto", "true", "false")
+    ),
     Argument("images", "raw", "what travels from cameras to policy", ("raw", "compressed")),
     Argument("namespace", "", "namespace of every node; a second arm gets its own"),
     Argument("autostart", "true", "lifecycle nodes configure and activate themselves", ("true", "false")),
@@ -109,7 +111,9 @@ def describe(arguments: Mapping[str, str]) -> list[NodeSpec]:
     world: dict[str, Scalar] = {"scene": a["scene"], "seed": int(a["seed"]), "sim_port": int(a["sim_port"])}
     nodes = []
     if a["arm"] == "sim":
-        nodes.append(NodeSpec("simulator", "simulator_node", "robot", ("simulator.yaml",), {**world, **auto}, _ONE_THREAD))
+        nodes.append(
+            NodeSpec("simulator", "simulator_node", "robot", ("simulator.yaml",), {**world, **auto}, _ONE_THREAD)
+        )
     elif a["cameras"] == "sim":
         raise ConfigError("cameras:=sim shows the simulated arm; with arm:=piper choose cameras:=realsense")
     nodes.append(NodeSpec("driver", "driver_node", "robot", ("piper.yaml",), {**_driver(a), **auto}, _ONE_THREAD))

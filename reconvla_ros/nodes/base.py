@@ -7,8 +7,10 @@ brings itself up, so that `ros2 launch` and `reconvla up` need no lifecycle mana
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -158,16 +160,25 @@ class ManagedNode(LifecycleNode):
         self._diagnostics.publish(message)
 
 
+def _notify(name: str) -> None:
+    """Tell a supervisor, where there is one, that this node is up."""
+    address = os.environ.get("RECONVLA_NOTIFY")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out, contextlib.suppress(OSError):
+            out.sendto(name.encode(), "\0" + address)
+
+
 class AutostartFailed(ReconVlaError):
     """A node with autostart did not come up; its log says why."""
 
 
 def _bring_up(node: ManagedNode) -> None:
-    if not getattr(node.config, "autostart", True):
+    if not node.get_parameter(params.AUTOSTART).value:
         return
     for transition in (node.trigger_configure, node.trigger_activate):
         if transition() != TransitionCallbackReturn.SUCCESS:
-            raise AutostartFailed(f"{node.get_name()} did not come up")
+            raise AutostartFailed(f"{node.get_name()} did not come up; the line above says why")
+    node.get_logger().info("active")
 
 
 def run(factory: Callable[[], ManagedNode], args: list[str] | None = None) -> int:
@@ -188,6 +199,7 @@ def run(factory: Callable[[], ManagedNode], args: list[str] | None = None) -> in
         node = factory()
         executor.add_node(node)
         _bring_up(node)
+        _notify(node.get_name())
         while not stopping.is_set() and not getattr(node, "finished", False):
             executor.spin_once(timeout_sec=0.2)
     except ReconVlaError as error:

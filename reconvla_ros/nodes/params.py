@@ -15,6 +15,7 @@ T = TypeVar("T")
 
 # Parameters that rclpy declares by itself; they are legitimate in a parameter file.
 _OF_RCLPY = {"use_sim_time", "start_type_description_service"}
+AUTOSTART = "autostart"  # every managed node has it
 
 
 def _describe(info: Param) -> str:
@@ -37,11 +38,12 @@ def declare(node: Node, cls: type[T]) -> T:
     overrides = node._parameter_overrides  # rclpy has no public way to see undeclared overrides
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for name in overrides:
-        if name not in fields and name not in _OF_RCLPY and not name.startswith("qos_overrides."):
+        if name not in fields and name not in (*_OF_RCLPY, AUTOSTART) and not name.startswith("qos_overrides."):
             raise ConfigError(f"node {node.get_name()}: unknown parameter {choices(name, sorted(fields))}")
     # Every value goes through `build` first, so that our message, with bound and choices, is what the user reads.
     given: dict[str, Any] = {n: p.value for n, p in overrides.items() if n in fields}
     config = build(cls, given, where=node.get_name())
+    _declare_autostart(node)
     for name, field in fields.items():
         info: Param = field.metadata.get("param", Param(name))
         value = getattr(config, name)
@@ -49,3 +51,8 @@ def declare(node: Node, cls: type[T]) -> T:
         shown = list(value) if isinstance(value, tuple) else value
         node.declare_parameter(name, shown, descriptor, ignore_override=True)
     return config
+
+
+def _declare_autostart(node: Node) -> None:
+    descriptor = ParameterDescriptor(description="configure and activate without a lifecycle manager", read_only=True)
+    node.declare_parameter(AUTOSTART, True, descriptor)

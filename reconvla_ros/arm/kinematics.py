@@ -1,0 +1,163 @@
+"""Forward and inverse kinematics of the PiPER on EAIK: all branches in closed form, nearest to the present joints.
+
+The wrist is spherical, so eight branches exist at most; EAIK finds them in about 6 microseconds. Poses are `tool0` or
+`tcp` in `base_link`; joints (6,) [rad].
+"""
+
+from __future__ import annotations
+
+import math
+
+import eaik.pybindings.EAIK as eaik
+import numpy as np
+
+from reconvla_ros.arm.rotations import matrix_from_quaternion, quaternion_from_matrix
+from reconvla_ros.arm.tables import JOINT_LOWER, JOINT_UPPER, TCP_OFFSET, DhRow, dh_table
+from reconvla_ros.errors import KinematicsError
+from reconvla_ros.types import N_JOINTS, Float, Pose
+
+# A solution EAIK calls approximate is taken when its pose error is below this [m and 1]; at the wrist singularity it
+# marks good solutions (2e-8) as approximate too.
+RESIDUAL = 1e-6
+# Below this |sin q5| joints 4 and 6 turn about one axis and only their sum matters.
+WRIST_SINGULAR = 1e-5
+_SLACK = 1e-6  # [rad] a solution this far beyond a limit is rounding, and is moved onto it
+
+
+def _link(row: DhRow, theta: float) -> Float:
+    """Modified DH transform of one link (4, 4)."""
+    ca, sa = math.cos(row.alpha), math.sin(row.alpha)
+    ct, st = math.cos(theta + row.offset), math.sin(theta + row.offset)
+    return np.array(
+        [
+            [ct, -st, 0.0, row.a],
+            [st * ca, ct * ca, -sa, -sa * row.d],
+            [st * sa, ct * sa, ca, ca * row.d],
+            [0.0, 0.0, 0.0, 1.0],
+        ]
+    )
+
+
+def _wrap(angles: Float) -> Float:
+    """Angles into [-pi, pi)."""
+    return (angles + np.pi) % (2.0 * np.pi) - np.pi
+
+
+class Kinematics:
+    """One arm geometry.
+
+    Args:
+        variant: `dh_is_offset`, 1 for firmware from S-V1.6-3 on, 0 before.
+        tcp_offset: from `tool0` to `tcp` [m] (3,), same orientation.
+        lower, upper: joint limits [rad] (6,) that solutions must respect.
+    """
+
+    def __init__(
+        self,
+        variant: int = 1,
+        tcp_offset: tuple[float, ...] = TCP_OFFSET,
+        lower: tuple[float, ...] = JOINT_LOWER,
+        upper: tuple[float, ...] = JOINT_UPPER,
+    ) -> None:
+        self._rows = dh_table(variant)
+        self._offset = np.array(tcp_offset, dtype=np.float64)
+        self._lower = np.array(lower, dtype=np.float64)
+        self._upper = np.array(upper, dtype=np.float64)
+        frames = self.link_frames(np.zeros(N_JOINTS))
+        origins = np.array([frame[:3, 3] for frame in frames])
+        axes = np.array([frame[:3, 2] for frame in frames]).T  # (3, 6)
+        steps = np.diff(np.vstack([np.zeros(3), origins, origins[-1]]), axis=0).T  # (3, 7); the flange is frame 6
+        self._robot = eaik.Robot(axes, steps, frames[-1][:3, :3], [], True)
+
+    def link_frames(self, joints: Float) -> list[Float]:
+        """link1..link6 in `base_link`, each (4, 4); the last is `tool0`."""
+        frames: list[Float] = []
+        frame = np.eye(4)
+        for row, theta in zip(self._rows, joints, strict=True):
+            frame = frame @ _link(row, float(theta))
+            frames.append(frame)
+        return frames
+
+    def flange(self, joints: Float) -> Float:
+        """`tool0` in `base_link` (4, 4)."""
+        return np.asarray(self._robot.fwdkin(joints))
+
+    def tcp_matrix(self, joints: Float) -> Float:
+        """`tcp` in `base_link` (4, 4)."""
+        frame = self.flange(joints).copy()
+        frame[:3, 3] += frame[:3, :3] @ self._offset
+        return frame
+
+    def tcp(self, joints: Float) -> Pose:
+        """`tcp` in `base_link`."""
+        frame = self.tcp_matrix(joints)
+        return Pose(frame[:3, 3], quaternion_from_matrix(frame))
+
+    def branches(self, tcp: Pose) -> Float:
+        """Every joint position that reaches `tcp`, limits not yet asked: (N, 6) [rad] in [-pi, pi), N in 0..8."""
+        target = np.eye(4)
+        target[:3, :3] = matrix_from_quaternion(tcp.quaternion)
+        target[:3, 3] = tcp.position - target[:3, :3] @ self._offset
+        found = self._robot.calculate_IK(target)
+        solutions = np.asarray(found.Q, dtype=np.float64).reshape(-1, N_JOINTS)
+        approximate = found.is_LS
+        keep = [
+            i
+            for i, q in enumerate(solutions)
+            if not approximate[i] or float(np.abs(self.flange(q) - target).max()) < RESIDUAL
+        ]
+        return _wrap(solutions[keep])
+
+    def solve(self, tcp: Pose, seed: Float, max_jump: float = math.inf) -> Float:
+        """The branch inside the limits nearest to `seed` (6,).
+
+        Raises:
+            KinematicsError: out of reach, every branch outside the limits (the nearest miss is named), or the nearest
+                branch is further than `max_jump` [rad] from the seed in some joint.
+        """
+        branches = self.branches(tcp)
+        where = np.array2string(tcp.position, precision=4)
+        if not len(branches):
+            raise KinematicsError(f"tcp {where} m: no joint position reaches it")
+        branches = np.array([self._settle_wrist(q, seed) for q in branches])
+        inside = branches[self._violation(branches) <= _SLACK]
+        if not len(inside):
+            nearest = branches[int(np.argmin(self._violation(branches)))]
+            joint = int(np.argmax(np.maximum(self._lower - nearest, nearest - self._upper)))
+            raise KinematicsError(
+                f"tcp {where} m: needs joint{joint + 1} = {nearest[joint]:.4f} rad, "
+                f"allowed {self._lower[joint]:.4f}..{self._upper[joint]:.4f}"
+            )
+        jumps = np.abs(inside - seed).max(axis=1)
+        best = int(np.argmin(jumps))
+        if jumps[best] > max_jump:
+            joint = int(np.argmax(np.abs(inside[best] - seed)))
+            raise KinematicsError(
+                f"tcp {where} m: joint{joint + 1} would jump {jumps[best]:.3f} rad to another branch, "
+                f"allowed {max_jump:.3f}"
+            )
+        return np.clip(inside[best], self._lower, self._upper)
+
+    def jacobian(self, joints: Float) -> Float:
+        """Geometric Jacobian of `tcp` in `base_link` (6, 6): rows 0..2 [m/rad], rows 3..5 [rad/rad]."""
+        frames = self.link_frames(joints)
+        tip = frames[-1][:3, 3] + frames[-1][:3, :3] @ self._offset
+        columns = [np.concatenate([np.cross(f[:3, 2], tip - f[:3, 3]), f[:3, 2]]) for f in frames]
+        return np.array(columns).T
+
+    def singularity(self, joints: Float) -> float:
+        """Smallest singular value of the Jacobian; 0 at a singularity, about 0.1 in the open."""
+        return float(np.linalg.svd(self.jacobian(joints), compute_uv=False)[-1])
+
+    def _violation(self, joints: Float) -> Float:
+        """How far (N,) [rad] the worst joint of each row lies outside the limits; negative inside."""
+        return np.maximum(self._lower - joints, joints - self._upper).max(axis=1)
+
+    def _settle_wrist(self, q: Float, seed: Float) -> Float:
+        """At the wrist singularity keep joint 4 where it is and give joint 6 the rest."""
+        if abs(math.sin(q[4])) > WRIST_SINGULAR or math.cos(q[4]) < 0.0:
+            return q
+        settled = q.copy()
+        settled[3] = seed[3]
+        settled[5] = _wrap(np.array([q[3] + q[5] - seed[3]]))[0]
+        return settled

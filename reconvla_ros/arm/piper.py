@@ -1,0 +1,334 @@
+"""The PiPER behind piper_sdk, the same code for `can0` and for a simulated bus. One instance per process and bus.
+
+What is tamed here (piper.md of piper_sdk 0.6.2): instances are singletons by name, so each open makes a new name; two
+threads that send corrupt each other's frames, so one lock guards every send; `isOk` counts our own frames, so freshness
+is judged by 0x2A1 and 0x2A5 alone; getters hand out live objects and zeros before the first frame; sends never raise;
+targets are whole thousandths.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from piper_sdk import C_PiperInterface_V2, LogLevel
+
+from reconvla_ros.arm import bus as can_bus
+from reconvla_ros.arm import tables
+from reconvla_ros.arm.protocol import ArmReport
+from reconvla_ros.arm.rotations import quaternion_from_matrix
+from reconvla_ros.errors import ArmError, BusError
+from reconvla_ros.types import N_JOINTS, ArmState, JointCommand, Pose
+
+_MILLIDEGREES = 1000.0 * 180.0 / math.pi  # per rad
+_MOUNTING = {"keep": 0, "upright": 1, "left": 2, "right": 3}
+_ENABLED_BIT = 1 << 6
+_LISTEN = 0.3  # [s] before anything is sent: about 900 frames of a live arm, and any host that streams
+_FIRST_FEEDBACK = 3.0  # [s] for the first complete set of frames
+_MODE_PERIOD_NS = 200_000_000  # 0x151 is repeated at 5 Hz: a mode frame that got lost must not last
+_GRIPPER_PERIOD_NS = 100_000_000
+_SEED_SLACK = 0.05  # [rad] feedback this far beyond a limit (an arm on its stops) is seeded on the limit
+_JOINT_MODE = 1
+_CAN_MODE = 1
+_instances = itertools.count()
+
+
+def _rpy_matrix(roll: float, pitch: float, yaw: float) -> np.ndarray:
+    """Extrinsic x-y-z [rad] -> (3, 3), as the firmware and ROS mean it."""
+    cr, sr, cp, sp, cy, sy = (f(a) for a in (roll, pitch, yaw) for f in (math.cos, math.sin))
+    return np.array(
+        [
+            [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+            [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+            [-sp, cp * sr, cp * cr],
+        ]
+    )
+
+
+class _Freshness:
+    """Age of a stamp that changes, on the monotonic clock: a jump of the system clock cannot fake it."""
+
+    def __init__(self) -> None:
+        self._stamp = 0.0
+        self._seen_ns = 0
+
+    def age(self, stamp: float, now_ns: int) -> float:
+        """Since `stamp` was last seen to change [s]; inf before the first."""
+        if stamp != self._stamp and stamp > 0.0:
+            self._stamp, self._seen_ns = stamp, now_ns
+        return (now_ns - self._seen_ns) / 1e9 if self._stamp > 0.0 else math.inf
+
+
+class PiperArm:
+    """An `Arm` on a CAN bus.
+
+    Args:
+        address: the bus.
+        speed_percent: MOVE J speed of 0x151.
+        mounting: of the base, "keep" leaves the arm's own setting.
+        gripper_effort: [N m].
+        clock: monotonic [ns].
+    """
+
+    def __init__(
+        self,
+        address: can_bus.BusAddress,
+        speed_percent: int = 50,
+        mounting: str = "keep",
+        gripper_effort: float = 1.0,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._address = address
+        self._speed = speed_percent
+        self._mounting = _MOUNTING[mounting]
+        self._effort = round(gripper_effort * 1000.0)
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._bus_lock = can_bus.BusLock(address)
+        self._sdk: Any = None
+        self._joints, self._status = _Freshness(), _Freshness()
+        self._last: JointCommand | None = None
+        self._mode_ns = self._gripper_ns = 0
+        self._gripper_sent: int | None = None
+        self._firmware = ""
+        self._sent = 0
+        self._bus_ok = True
+
+    def open(self) -> None:
+        """See `Arm.open`."""
+        can_bus.check_interface(self._address)
+        self._bus_lock.acquire()
+        try:
+            heard = can_bus.listen(self._address, _LISTEN)
+            can_bus.refuse_foreign_commands(self._address, heard)
+            if can_bus.STATUS_ID not in heard:
+                seen = ", ".join(f"{i:#05x}" for i in sorted(heard)) or "nothing"
+                raise BusError(
+                    f"CAN bus {self._address}: no arm (0x2A1 not heard in {_LISTEN} s, heard: {seen}); "
+                    "check power, cable and, in sim, that the simulator runs on the same port"
+                )
+            self._connect()
+            self._await_feedback()
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self) -> None:
+        name = f"{self._address.key}#{next(_instances)}"
+        sdk = C_PiperInterface_V2(name, judge_flag=False, can_auto_init=False, logger_level=LogLevel.SILENT)
+        try:
+            with can_bus.bus_defaults(self._address):
+                sdk.CreateCanBus(self._address.channel, bustype=self._address.bus_type, judge_flag=False)
+        except ConnectionError as error:
+            raise BusError(f"CAN bus {self._address} ({self._address.bus_type}): {error}") from error
+        port = sdk.GetCanBus()
+        if port.recv_bus is None or port.send_bus is None:
+            raise BusError(f"CAN bus {self._address} ({self._address.bus_type}) could not be opened")
+        send = port.SendCanMessage
+
+        # The SDK logs a failed send and goes on; this is where it is counted and noticed.
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            outcome = send(*args, **kwargs)
+            self._bus_ok = outcome is port.CAN_STATUS.SEND_MESSAGE_SUCCESS
+            self._sent += self._bus_ok
+            return outcome
+
+        port.SendCanMessage = counted
+        sdk.ConnectPort(piper_init=False)
+        self._sdk = sdk
+
+    def _await_feedback(self) -> None:
+        """Wait until every value `state` gives came from a frame; ask for the firmware meanwhile."""
+        sdk, deadline = self._sdk, time.monotonic() + _FIRST_FEEDBACK
+        with self._lock:
+            sdk.SearchPiperFirmwareVersion()
+        while True:
+            missing = [
+                name
+                for name, there in (
+                    ("0x2A1", sdk.GetArmStatus().time_stamp > 0),
+                    # The rate is above 0 only when all three joint frames flow.
+                    ("0x2A5..0x2A7", sdk.GetArmJointMsgs().Hz > 0),
+                    ("0x2A8", sdk.GetArmGripperMsgs().time_stamp > 0),
+                    ("0x261..0x266", sdk.GetArmLowSpdInfoMsgs().time_stamp > 0),
+                )
+                if not there
+            ]
+            if not missing:
+                return
+            if time.monotonic() > deadline:
+                raise BusError(f"CAN bus {self._address}: {', '.join(missing)} missing after {_FIRST_FEEDBACK} s")
+            time.sleep(0.02)
+
+    def _require(self) -> Any:
+        if self._sdk is None:
+            raise BusError(f"CAN bus {self._address} is not open")
+        return self._sdk
+
+    def state(self) -> ArmState:
+        """See `Arm.state`."""
+        sdk = self._require()
+        joints = sdk.GetArmJointMsgs()
+        values, gripper = joints.joint_state, sdk.GetArmGripperMsgs().gripper_state
+        fast, slow = sdk.GetArmHighSpdInfoMsgs(), sdk.GetArmLowSpdInfoMsgs()
+        motors = [getattr(fast, f"motor_{i}") for i in range(1, 7)]
+        return ArmState(
+            stamp_ns=int(joints.time_stamp * 1e9),
+            position=np.array([getattr(values, f"joint_{i}") for i in range(1, 7)]) / _MILLIDEGREES,
+            velocity=np.array([m.motor_speed for m in motors]) * 1e-3,
+            effort=np.array([m.effort for m in motors]) * 1e-3,
+            gripper=gripper.grippers_angle * 1e-6,
+            gripper_effort=gripper.grippers_effort * 1e-3,
+            enabled=tuple(bool(bits & _ENABLED_BIT) for bits in self._motor_bits(slow)),
+        )
+
+    @staticmethod
+    def _motor_bits(slow: Any) -> tuple[int, ...]:
+        return tuple(int(getattr(slow, f"motor_{i}").foc_status_code) for i in range(1, 7))
+
+    def report(self) -> ArmReport:
+        """See `Arm.report`."""
+        sdk = self._require()
+        now = self._clock()
+        status, joints = sdk.GetArmStatus(), sdk.GetArmJointMsgs()
+        word, gripper = status.arm_status, sdk.GetArmGripperMsgs().gripper_state
+        errors = int(word.err_code)
+        if not self._firmware:
+            firmware = sdk.GetPiperFirmwareVersion()
+            self._firmware = firmware if isinstance(firmware, str) else ""
+        return ArmReport(
+            ctrl_mode=int(word.ctrl_mode),
+            arm_status=int(word.arm_status),
+            move_mode=int(word.mode_feed),
+            motion_status=int(word.motion_status),
+            limit_bits=errors >> 8 & 0xFF,
+            comm_bits=errors & 0xFF,
+            flange=self._flange(sdk),
+            gripper_enabled=bool(int(gripper.status_code) & _ENABLED_BIT),
+            gripper_bits=int(gripper.status_code),
+            motor_bits=self._motor_bits(sdk.GetArmLowSpdInfoMsgs()),
+            firmware=self._firmware,
+            status_stamp_ns=int(status.time_stamp * 1e9),
+            joint_stamp_ns=int(joints.time_stamp * 1e9),
+            status_age=self._status.age(status.time_stamp, now),
+            joint_age=self._joints.age(joints.time_stamp, now),
+            bus_ok=self._bus_ok,
+            frames_sent=self._sent,
+        )
+
+    @staticmethod
+    def _flange(sdk: Any) -> Pose | None:
+        message = sdk.GetArmEndPoseMsgs()
+        if message.time_stamp <= 0:
+            return None
+        pose = message.end_pose
+        angles = (math.radians(v * 1e-3) for v in (pose.RX_axis, pose.RY_axis, pose.RZ_axis))
+        position = np.array([pose.X_axis, pose.Y_axis, pose.Z_axis]) * 1e-6
+        return Pose(position, quaternion_from_matrix(_rpy_matrix(*angles)))
+
+    def enable(self, timeout: float = 5.0) -> None:
+        """See `Arm.enable`. Motors 1 to 6 one by one: number 7 would also move the gripper on some firmware."""
+        sdk, deadline = self._require(), time.monotonic() + timeout
+        while off := [i + 1 for i, on in enumerate(self.state().enabled) if not on]:
+            if time.monotonic() > deadline:
+                raise ArmError(f"motors {off} did not take power within {timeout:g} s; {self._say_status()}")
+            with self._lock:
+                for motor in off:
+                    sdk.EnableArm(motor)
+            time.sleep(0.05)  # two rounds of 0x261..0x266 at 40 Hz
+        seed = self._seed()
+        while True:
+            with self._lock:
+                self._send_mode()
+                self._send_joints(seed.position)
+                self._send_gripper(seed.gripper or 0.0)
+            time.sleep(0.05)
+            report = self.report()
+            if (report.ctrl_mode, report.move_mode) == (_CAN_MODE, _JOINT_MODE):
+                self._last = seed
+                return
+            if time.monotonic() > deadline:
+                raise ArmError(f"CAN joint mode was not taken within {timeout:g} s; {self._say_status()}")
+
+    def _say_status(self) -> str:
+        report = self.report()
+        mode = tables.CTRL_MODES.get(report.ctrl_mode, "unknown")
+        status = tables.ARM_STATUS.get(report.arm_status, "unknown")
+        return f"mode {report.ctrl_mode} ({mode}), status {report.arm_status} ({status}), move mode {report.move_mode}"
+
+    def _seed(self) -> JointCommand:
+        """A target where the arm is, for the first command must not be a jump."""
+        state = self.state()
+        inside = np.clip(state.position, tables.JOINT_LOWER, tables.JOINT_UPPER)
+        far = np.abs(inside - state.position)
+        if float(far.max()) > _SEED_SLACK:
+            joint = int(np.argmax(far))
+            low, high = tables.JOINT_LOWER[joint], tables.JOINT_UPPER[joint]
+            raise ArmError(
+                f"joint{joint + 1} reads {state.position[joint]:.4f} rad, outside {low:g}..{high:g}: not driven"
+            )
+        return JointCommand(inside, max(0.0, state.gripper))
+
+    def send(self, command: JointCommand) -> None:
+        """See `Arm.send`."""
+        self._require()
+        with self._lock:
+            now = self._clock()
+            if now - self._mode_ns >= _MODE_PERIOD_NS:
+                self._mode_ns = now
+                self._send_mode()
+            self._send_joints(command.position)
+            if command.gripper is not None:
+                wanted = round(command.gripper * 1e6)
+                if wanted != self._gripper_sent or now - self._gripper_ns >= _GRIPPER_PERIOD_NS:
+                    self._gripper_ns = now
+                    self._send_gripper(command.gripper)
+            self._last = command
+
+    def _send_mode(self) -> None:
+        self._sdk.MotionCtrl_2(_CAN_MODE, _JOINT_MODE, self._speed, 0, 0, self._mounting)
+
+    def _send_joints(self, position: np.ndarray) -> None:
+        self._sdk.JointCtrl(*(round(float(v) * _MILLIDEGREES) for v in position))
+
+    def _send_gripper(self, opening: float) -> None:
+        self._gripper_sent = round(opening * 1e6)
+        self._sdk.GripperCtrl(self._gripper_sent, self._effort, 1, 0)
+
+    def hold(self) -> None:
+        """See `Arm.hold`."""
+        if self._last is not None:
+            self.send(self._last)
+
+    def damped_stop(self) -> None:
+        """See `Arm.damped_stop`."""
+        with self._lock:
+            self._last = None
+            self._require().EmergencyStop(1)
+
+    def power_cycle(self) -> None:
+        """See `Arm.power_cycle`."""
+        with self._lock:
+            self._last = None
+            self._require().ResetPiper()
+
+    def disable(self) -> None:
+        """See `Arm.disable`."""
+        with self._lock:
+            self._last = None
+            for motor in range(1, N_JOINTS + 1):
+                self._require().DisableArm(motor)
+
+    def close(self) -> None:
+        """See `Arm.close`."""
+        with self._lock:
+            sdk, self._sdk = self._sdk, None
+            self._last = None
+            if sdk is not None:
+                sdk.DisconnectPort()
+        self._bus_lock.release()

@@ -1,0 +1,110 @@
+"""What an arm is to the rest of the package; every implementation passes test/arm/arm_contract.py.
+
+[rad], [m], [s], [N m] only; device units stay behind the implementation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from typing import Protocol, runtime_checkable
+
+from reconvla_ros.types import N_JOINTS, ArmState, JointCommand, Pose
+
+
+@dataclass(frozen=True, eq=False)
+class ArmReport:
+    """What the arm says of itself, judged by its own frames.
+
+    Attributes:
+        ctrl_mode, arm_status, move_mode, motion_status: bytes 0, 1, 2, 4 of 0x2A1 (words in arm/tables.py).
+        limit_bits, comm_bits: bytes 6, 7 of 0x2A1, bit j-1 = joint j.
+        flange: `tool0` in `base_link` as the firmware computes it (0x2A2..0x2A4); None before the first frame.
+        gripper_enabled: bit 6 of 0x2A8 byte 6.
+        gripper_bits: that byte. motor_bits: byte 5 of 0x261..0x266, one per joint (over-temperature, collision, ...).
+        firmware: e.g. "S-V1.8-2"; empty until the arm answered.
+        status_stamp_ns, joint_stamp_ns: receipt of the newest 0x2A1 and 0x2A5..7 [ns], ROS time; 0 = never.
+        status_age, joint_age: since the driver last saw a newer one of them [s], on a monotonic clock; inf = never.
+        bus_ok: False after a frame could not be sent.
+        frames_sent: CAN frames sent since open.
+    """
+
+    ctrl_mode: int = 0
+    arm_status: int = 0
+    move_mode: int = 0
+    motion_status: int = 0
+    limit_bits: int = 0
+    comm_bits: int = 0
+    flange: Pose | None = None
+    gripper_enabled: bool = False
+    gripper_bits: int = 0
+    motor_bits: tuple[int, ...] = (0,) * N_JOINTS
+    firmware: str = ""
+    status_stamp_ns: int = 0
+    joint_stamp_ns: int = 0
+    status_age: float = inf
+    joint_age: float = inf
+    bus_ok: bool = True
+    frames_sent: int = 0
+
+
+@runtime_checkable
+class Arm(Protocol):
+    """A six-joint arm with a gripper on a bus. Nothing here cuts power except the two calls that say so."""
+
+    def open(self) -> None:
+        """Connect and wait for the first complete feedback; sends queries only, never a motion.
+
+        Raises:
+            BusError: no such bus, someone else drives it, or nothing is heard on it.
+            ArmError: the arm is there but may not be driven (leader).
+        """
+        ...
+
+    def state(self) -> ArmState:
+        """The newest joints and gripper.
+
+        Raises:
+            BusError: not open.
+        """
+        ...
+
+    def report(self) -> ArmReport:
+        """Status, ages and counters beside `state`.
+
+        Raises:
+            BusError: not open.
+        """
+        ...
+
+    def enable(self, timeout: float = 5.0) -> None:
+        """Power motor by motor, then the gripper at its present opening; take joint-target mode where the arm is.
+
+        Raises:
+            ArmError: names the motors or the mode that did not follow within `timeout` [s].
+        """
+        ...
+
+    def send(self, command: JointCommand) -> None:
+        """Stream one joint target; the caller has checked it."""
+        ...
+
+    def hold(self) -> None:
+        """Send the last target again; nothing when there was none."""
+        ...
+
+    def damped_stop(self) -> None:
+        """The firmware's e-stop: motors damp and the arm SINKS; only `power_cycle` leaves it."""
+        ...
+
+    def power_cycle(self) -> None:
+        """The firmware's reset: power is cut and the arm FALLS; all flags are cleared."""
+        ...
+
+    def disable(self) -> None:
+        """Cut motor power: the arm FALLS unless it rests on its stops."""
+        ...
+
+    def close(self) -> None:
+        """Leave the bus; the arm stays as it is, enabled. Safe to call twice."""
+        ...

@@ -1,0 +1,137 @@
+"""Parameters of the driver: type, unit, bounds and meaning, stated once. Defaults are those of a first motion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reconvla_ros.arm import tables
+from reconvla_ros.config import param
+from reconvla_ros.safety.limits import Limits
+
+
+@dataclass(frozen=True)
+class DriverConfig:
+    """config/piper.yaml, section `driver`."""
+
+    arm: str = param(
+        "sim", "the arm behind the bus; 'sim' also means: enabled and not dry by itself", options=("sim", "piper")
+    )
+    bus_type: str = param(
+        "auto", "kind of CAN bus; auto: udp_multicast in sim, socketcan on steel",
+        options=("auto", "socketcan", "udp_multicast", "virtual"),
+    )  # fmt: skip
+    can_port: str = param("can0", "SocketCAN interface, or channel of a virtual bus")
+    udp_group: str = param("239.74.163.2", "multicast group of the simulated bus")
+    udp_port: int = param(43113, "port of the simulated bus; one per arm", low=1024, high=65535)
+    dry_run: str = param(
+        "auto", "true: nothing is sent; auto: false in sim, true on steel", options=("auto", "true", "false")
+    )
+    auto_enable: str = param("auto", "power the motors at start; auto: in sim only", options=("auto", "true", "false"))
+    rate: float = param(200.0, "control loop", unit="Hz", low=20.0, high=500.0)
+    hold_rate: float = param(
+        20.0, "how often the target is repeated while the arm holds", unit="Hz", low=1.0, high=200.0
+    )
+    speed_percent: int = param(50, "MOVE J speed of the firmware's own smoothing", unit="%", low=1, high=100)
+    mounting: str = param(
+        "keep", "how the base is mounted (0x151 byte 5)", options=("keep", "upright", "left", "right")
+    )
+    feedback_stale: float = param(0.1, "feedback older than this is a fault: hold", unit="s", low=0.02, high=1.0)
+    chunk_age: float = param(5.0, "a chunk whose observation is older is refused", unit="s", low=0.05, high=60.0)
+    command_age: float = param(
+        0.3, "a single end-effector command older than this is refused", unit="s", low=0.01, high=1.0
+    )
+    joint_lower: tuple[float, ...] = param(tables.JOINT_LOWER, "may only tighten the hard table", unit="rad", length=6)
+    joint_upper: tuple[float, ...] = param(tables.JOINT_UPPER, "may only tighten the hard table", unit="rad", length=6)
+    joint_margin: float = param(
+        0.1, "within it of a joint limit only inward motion passes", unit="rad", low=0.0, high=0.5
+    )
+    joint_speed: float = param(0.5, "largest speed of any joint", unit="rad/s", low=0.01, high=3.0)
+    joint_acceleration: float = param(2.0, "largest acceleration of any joint", unit="rad/s^2", low=0.1, high=5.0)
+    stop_acceleration: float = param(5.0, "deceleration of a stop", unit="rad/s^2", low=0.1, high=5.0)
+    joint_jerk: float = param(
+        50.0, "smoothness of the motion; lower is softer and later", unit="rad/s^3", low=1.0, high=1000.0
+    )
+    tcp_speed: float = param(0.10, "largest speed of the TCP", unit="m/s", low=0.001, high=1.0)
+    tcp_angular_speed: float = param(0.5, "largest turning speed of the TCP", unit="rad/s", low=0.001, high=3.0)
+    workspace_lower: tuple[float, ...] = param((0.08, -0.45, -0.20), "box for the TCP in base_link", unit="m", length=3)
+    workspace_upper: tuple[float, ...] = param((0.60, 0.45, 0.70), "box for the TCP in base_link", unit="m", length=3)
+    workspace_slack: float = param(
+        0.002,
+        "targets stay this far inside the box, for the rounding of corners by the motion",
+        unit="m",
+        low=0.0,
+        high=0.05,
+    )
+    table_z: float = param(0.0, "height of the table in base_link", unit="m", low=-0.8, high=0.8)
+    table_clearance: float = param(0.005, "least TCP height above the table", unit="m", low=0.0, high=0.5)
+    target_distance: float = param(0.3, "a target further from the TCP is refused", unit="m", low=0.01, high=1.0)
+    gripper_range: float = param(0.07, "opening of the fitted gripper (0.07 or 0.10)", unit="m", low=0.01, high=0.10)
+    gripper_speed: float = param(0.10, "how fast the opening changes", unit="m/s", low=0.005, high=0.5)
+    gripper_effort: float = param(1.0, "gripping torque", unit="N m", low=0.1, high=3.0)
+    joint_leash: float = param(
+        0.25, "target and measured joints further apart: wait, do not push on", unit="rad", low=0.02, high=1.0
+    )
+    anchor_leash: float = param(
+        0.05, "a chunk anchored further from where the TCP was is refused", unit="m", low=0.005, high=0.5
+    )
+    branch_jump: float = param(
+        0.2, "a joint jump of one tick beyond this is another branch: hold", unit="rad", low=0.01, high=1.0
+    )
+    home_position: tuple[float, ...] = param(
+        (0.0, 0.15, -0.15, 0.0, 0.3, 0.0), "where arm/home goes; the default is folded, where losing power is harmless",
+        unit="rad", length=6,
+    )  # fmt: skip
+    parked_within: float = param(
+        0.3, "power may be cut when J2 and J3 are this near their stops", unit="rad", low=0.0, high=0.5
+    )
+    tcp_offset: tuple[float, ...] = param(
+        tables.TCP_OFFSET, "from the flange to between the fingertips", unit="m", length=3
+    )
+    trace_rate: float = param(50.0, "largest rate of arm/action_trace", unit="Hz", low=1.0, high=500.0)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether a simulator is behind the bus."""
+        return self.arm == "sim"
+
+    @property
+    def dry(self) -> bool:
+        """Whether nothing may be sent."""
+        return self.dry_run == "true" or (self.dry_run == "auto" and not self.simulated)
+
+    @property
+    def enables(self) -> bool:
+        """Whether the motors are powered at start."""
+        return self.auto_enable == "true" or (self.auto_enable == "auto" and self.simulated)
+
+    @property
+    def bus(self) -> tuple[str, str, int]:
+        """Bus type, channel, port."""
+        kind = self.bus_type
+        if kind == "auto":
+            kind = "udp_multicast" if self.simulated else "socketcan"
+        return (kind, self.udp_group, self.udp_port) if kind == "udp_multicast" else (kind, self.can_port, 0)
+
+    def limits(self) -> Limits:
+        """The limits these parameters make.
+
+        Raises:
+            LimitError: one is looser than the hard table or contradicts another.
+        """
+        return Limits(
+            joint_lower=self.joint_lower,  # type: ignore[arg-type]
+            joint_upper=self.joint_upper,  # type: ignore[arg-type]
+            joint_speed=[self.joint_speed] * 6,  # type: ignore[arg-type]
+            joint_acceleration=[self.joint_acceleration] * 6,  # type: ignore[arg-type]
+            workspace_lower=self.workspace_lower,  # type: ignore[arg-type]
+            workspace_upper=self.workspace_upper,  # type: ignore[arg-type]
+            joint_margin=self.joint_margin,
+            tcp_speed=self.tcp_speed,
+            tcp_angular_speed=self.tcp_angular_speed,
+            table_z=self.table_z,
+            table_clearance=self.table_clearance,
+            gripper_range=self.gripper_range,
+            gripper_effort=self.gripper_effort,
+            command_age=self.command_age,
+            target_distance=self.target_distance,
+        )

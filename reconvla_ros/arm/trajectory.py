@@ -1,0 +1,115 @@
+"""Streaming jerk-limited joint motion on ruckig.
+
+A new target joins the running motion without a step in position, velocity or acceleration. Time advances by at most
+one tick per call, however late the call is, so a stalled process never makes the arm leap.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from ruckig import ControlInterface, InputParameter, OutputParameter, Result, Ruckig, Synchronization
+
+from reconvla_ros.errors import ArmError
+from reconvla_ros.types import N_JOINTS, Float
+
+REST_VELOCITY = 1e-6  # [rad/s] below it in every joint the motion is over
+
+
+class JointTrajectory:
+    """The motion of six joints.
+
+    Args:
+        period: one tick [s].
+        velocity, acceleration, jerk: bounds per joint [rad/s], [rad/s^2], [rad/s^3].
+        stop_acceleration: bound while stopping [rad/s^2], at least `acceleration`.
+    """
+
+    def __init__(
+        self, period: float, velocity: float, acceleration: float, jerk: float, stop_acceleration: float
+    ) -> None:
+        self._period = period
+        self._normal, self._braking = acceleration, max(acceleration, stop_acceleration)
+        self._ruckig = Ruckig(N_JOINTS, period)
+        self._input = InputParameter(N_JOINTS)
+        self._output = OutputParameter(N_JOINTS)
+        # Joints arrive together so that a straight way stays nearly straight.
+        self._input.synchronization = Synchronization.Time
+        self._input.max_velocity = [velocity] * N_JOINTS
+        self._input.max_acceleration = [acceleration] * N_JOINTS
+        self._input.max_jerk = [jerk] * N_JOINTS
+        self.reset(np.zeros(N_JOINTS))
+
+    @property
+    def position(self) -> Float:
+        """Where the motion is now [rad] (6,)."""
+        return np.array(self._input.current_position)
+
+    @property
+    def velocity(self) -> Float:
+        """[rad/s] (6,)."""
+        return np.array(self._input.current_velocity)
+
+    @property
+    def moving(self) -> bool:
+        """Whether any joint still moves or has a target ahead."""
+        return not self._done
+
+    def reset(self, joints: Float) -> None:
+        """Stand still at `joints` (6,), whatever ran before."""
+        self._input.current_position = [float(v) for v in joints]
+        self._input.current_velocity = [0.0] * N_JOINTS
+        self._input.current_acceleration = [0.0] * N_JOINTS
+        self._ruckig.reset()
+        self.set_target(joints)
+        self._done = True
+
+    def set_target(self, joints: Float) -> None:
+        """Go to `joints` (6,) and stand still there."""
+        self._stopping = False
+        self._input.control_interface = ControlInterface.Position
+        self._input.max_acceleration = [self._normal] * N_JOINTS
+        self._input.target_position = [float(v) for v in joints]
+        self._input.target_velocity = [0.0] * N_JOINTS
+        self._input.target_acceleration = [0.0] * N_JOINTS
+        self._done = False
+
+    def stop(self) -> None:
+        """Decelerate to a stand from the present motion; calling it again changes nothing."""
+        if self._stopping or self._done:
+            return
+        self._stopping = True
+        self._input.control_interface = ControlInterface.Velocity
+        self._input.max_acceleration = [self._braking] * N_JOINTS
+        self._input.target_velocity = [0.0] * N_JOINTS
+        self._input.target_acceleration = [0.0] * N_JOINTS
+
+    def propose(self) -> Float:
+        """Where one whole tick would lead (6,) [rad]; the motion itself stays until `commit`.
+
+        Raises:
+            ArmError: ruckig refuses the state (a mistake of ours; the caller holds).
+        """
+        self._result = self._ruckig.update(self._input, self._output)
+        if self._result not in (Result.Working, Result.Finished):
+            raise ArmError(f"trajectory: ruckig says {self._result} for target {self._input.target_position}")
+        return np.array(self._output.new_position)
+
+    def commit(self, scale: float = 1.0) -> tuple[Float, Float]:
+        """Advance by `scale` in [0, 1] of the tick proposed last; position [rad] and velocity [rad/s], each (6,)."""
+        if scale < 1.0:
+            time = max(0.0, self._output.time - (1.0 - scale) * self._period)
+            position, velocity, acceleration = self._output.trajectory.at_time(time)
+            self._input.current_position = position
+            self._input.current_velocity = velocity
+            self._input.current_acceleration = acceleration
+        else:
+            self._output.pass_to_input(self._input)
+        speed = self.velocity * scale
+        self._done = self._result == Result.Finished and scale >= 1.0
+        self._done = self._done and bool(np.all(np.abs(speed) < REST_VELOCITY))
+        return self.position, speed
+
+    def step(self) -> tuple[Float, Float]:
+        """One tick: position [rad] and velocity [rad/s], each (6,)."""
+        self.propose()
+        return self.commit()

@@ -1,0 +1,34 @@
+"""Which camera a configuration means, and where it sits."""
+
+from __future__ import annotations
+
+from reconvla_ros.camera.protocol import Camera
+from reconvla_ros.camera.settings import CameraConfig
+from reconvla_ros.types import Pose
+
+# Sources are imported when they are chosen: a robot needs no MuJoCo and a simulation no librealsense.
+
+
+def make(config: CameraConfig, name: str) -> Camera:
+    """The camera `name`, not opened yet."""
+    if config.source == "sim":
+        from reconvla_ros.camera.sim import SimCamera
+        from reconvla_ros.sim import scenes
+
+        return SimCamera(
+            name, scenes.make(config.scene, config.seed), port=config.sim_port,
+            width=config.width, height=config.height, rate=float(config.rate),
+        )  # fmt: skip
+    from reconvla_ros.camera.realsense import RealSenseCamera
+
+    return RealSenseCamera(name, config.serial, config.width, config.height, config.rate)
+
+
+def mount(config: CameraConfig, name: str) -> tuple[str, Pose]:
+    """(parent frame, pose of the colour optical frame in it)."""
+    if config.source == "sim":
+        from reconvla_ros.camera.sim import true_mount
+        from reconvla_ros.sim import scenes
+
+        return true_mount(scenes.make(config.scene, config.seed), name)
+    return config.parent_frame, Pose(config.position, config.quaternion)

@@ -1,0 +1,47 @@
+"""`reconvla COMMAND`: one module a command, imported when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from reconvla_ros.errors import ReconVlaError, choices
+
+# command -> (module, one line of help). A module has `main(arguments) -> exit status`.
+COMMANDS = {
+    "demo": ("reconvla_ros.cli.demo", "run the whole graph with a simulated arm and cameras, and report"),
+    "up": ("reconvla_ros.cli.up", "bring the graph up and keep it up"),
+    "task": ("reconvla_ros.cli.task", "give, watch or cancel a task of a running graph"),
+    "record": ("reconvla_ros.cli.record", "start or stop an episode of a running graph"),
+    "make-checkpoint": ("reconvla_ros.cli.make_checkpoint", "write a random checkpoint in the original layout"),
+    "doctor": ("reconvla_ros.cli.doctor", "what is here, what is missing, and the remedy for each"),
+}
+
+
+def usage() -> str:
+    """The list of commands."""
+    rows = "\n".join(f"  {name:<16} {text}" for name, (_, text) in COMMANDS.items())
+    return f"usage: reconvla COMMAND [arguments]\n\n{rows}\n\n`reconvla COMMAND --help` says more."
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry of `reconvla`; errors of ours are one line, exit status 2."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if words[0] not in COMMANDS:
+        print(f"reconvla: unknown command {choices(words[0], COMMANDS)}", file=sys.stderr)
+        return 2
+    try:
+        module = importlib.import_module(COMMANDS[words[0]][0])
+        return int(module.main(words[1:]))
+    except ReconVlaError as error:
+        print(f"reconvla {words[0]}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The ReconVLA network without its reconstruction branch, in plain torch; imports without ROS."""

@@ -1,0 +1,273 @@
+"""A checkpoint with random weights in exactly the original's layout, so that everything runs without a model hub.
+
+The answers of such a model pass the token gate and mean nothing: the head's rows of the 256 action ids are
+`DOMINANCE` times as large as all other rows, so that one of them wins in every step, whatever the rest computes. The
+reconstruction branch, which inference ignores, is not written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from reconvla_ros.errors import ConfigError, SetupError, choices
+from reconvla_ros.model.checkpoint import INDEX, SINGLE, TOWER
+from reconvla_ros.model.config import LanguageConfig, VisionConfig
+from reconvla_ros.model.tokenizer import write_tokenizer
+from reconvla_ros.model.vocabulary import qwen_vocabulary
+
+DOMINANCE = 50.0
+ACTION_SPREAD = 4.0
+"""Standard deviation of the action ids' logits: large enough that steps differ and that a winner is clear."""
+WORD_SPREAD = 0.3
+ATTENTION_GAIN = 2.5
+"""Small words and sharp attention: each step looks elsewhere, so that the answer depends on image, state and place."""
+TOWER_FOLDER = "siglip-so400m-patch14-384"
+VOCAB_ROWS = 152064  # rows of Qwen2's tables; the tokenizer uses 151646 of them
+BINS = 256
+
+
+@dataclass(frozen=True)
+class Size:
+    """Sizes of one kind of random checkpoint and the size its shards are cut at [bytes]."""
+
+    language: LanguageConfig
+    vision: VisionConfig
+    shard_bytes: int
+
+
+SIZES = {
+    "tiny": Size(
+        LanguageConfig(64, 128, 3, 4, 2, 1e6, 1e-6, VOCAB_ROWS),
+        VisionConfig(48, 96, 3, 4),
+        20_000_000,
+    ),
+    "full": Size(
+        LanguageConfig(3584, 18944, 28, 28, 4, 1e6, 1e-6, VOCAB_ROWS),
+        VisionConfig(1152, 4304, 27, 16),
+        5_000_000_000,
+    ),
+}
+"""Qwen2-7B with SigLIP so400m, and a model of the same shape in miniature."""
+
+
+def language_layout(c: LanguageConfig, vision: int) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of decoder, head and projector."""
+    kv = c.kv_heads * c.head_dim
+    layout: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (c.vocab_rows, c.hidden)}
+    for i in range(c.layers):
+        layer = f"model.layers.{i}."
+        for name, rows in (("q", c.hidden), ("k", kv), ("v", kv)):
+            layout[f"{layer}self_attn.{name}_proj.weight"] = (rows, c.hidden)
+            layout[f"{layer}self_attn.{name}_proj.bias"] = (rows,)
+        layout[f"{layer}self_attn.o_proj.weight"] = (c.hidden, c.hidden)
+        layout[f"{layer}mlp.gate_proj.weight"] = layout[f"{layer}mlp.up_proj.weight"] = (c.intermediate, c.hidden)
+        layout[f"{layer}mlp.down_proj.weight"] = (c.hidden, c.intermediate)
+        layout[f"{layer}input_layernorm.weight"] = layout[f"{layer}post_attention_layernorm.weight"] = (c.hidden,)
+    layout["model.norm.weight"] = (c.hidden,)
+    layout["model.mm_projector.0.weight"], layout["model.mm_projector.0.bias"] = (c.hidden, vision), (c.hidden,)
+    layout["model.mm_projector.2.weight"], layout["model.mm_projector.2.bias"] = (c.hidden, c.hidden), (c.hidden,)
+    layout["lm_head.weight"] = (c.vocab_rows, c.hidden)
+    return layout
+
+
+def tower_layout(c: VisionConfig) -> dict[str, tuple[int, ...]]:
+    """Names (from ``vision_model.`` on) and shapes of the tower, with the last block and the head nobody uses."""
+    h, inner = c.hidden, c.intermediate
+    layout: dict[str, tuple[int, ...]] = {
+        "embeddings.patch_embedding.weight": (h, 3, c.patch_size, c.patch_size),
+        "embeddings.patch_embedding.bias": (h,),
+        "embeddings.position_embedding.weight": (c.tokens, h),
+    }
+    blocks = [f"encoder.layers.{i}." for i in range(c.layers)]
+    for block in blocks:
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            layout |= {f"{block}self_attn.{name}.weight": (h, h), f"{block}self_attn.{name}.bias": (h,)}
+    for norm in [f"{b}{n}" for b in blocks for n in ("layer_norm1", "layer_norm2")] + [
+        "post_layernorm",
+        "head.layernorm",
+    ]:
+        layout |= {f"{norm}.weight": (h,), f"{norm}.bias": (h,)}
+    for mlp in [f"{b}mlp" for b in blocks] + ["head.mlp"]:
+        layout |= {f"{mlp}.fc1.weight": (inner, h), f"{mlp}.fc1.bias": (inner,)}
+        layout |= {f"{mlp}.fc2.weight": (h, inner), f"{mlp}.fc2.bias": (h,)}
+    layout |= {"head.probe": (1, 1, h), "head.attention.in_proj_weight": (3 * h, h)}
+    layout |= {"head.attention.in_proj_bias": (3 * h,), "head.attention.out_proj.bias": (h,)}
+    layout["head.attention.out_proj.weight"] = (h, h)
+    return {f"vision_model.{name}": shape for name, shape in layout.items()}
+
+
+def full_layout(size: Size) -> dict[str, tuple[int, ...]]:
+    """Every tensor of the checkpoint."""
+    tower = {TOWER + name: shape for name, shape in tower_layout(size.vision).items()}
+    return {**language_layout(size.language, size.vision.hidden), **tower}
+
+
+def random_tensor(name: str, shape: tuple[int, ...], seed: int, device: torch.device, base: int) -> Tensor:
+    """The tensor `name` of seed `seed` as float32; it depends on nothing but these and the kind of device.
+
+    Weights keep the scale of their input (deviation 1 / sqrt(inputs)), norms are 1, biases small, tables 1. `base` is
+    the size of the base vocabulary; the action ids are the 256 below it.
+    """
+    if "norm" in name and name.endswith(".weight"):
+        return torch.ones(shape, device=device)
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    generator = torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    values = torch.randn(shape, generator=generator, device=device)
+    if name == "lm_head.weight":
+        values *= ACTION_SPREAD / DOMINANCE / math.sqrt(shape[1])
+        values[base - BINS : base] *= DOMINANCE
+        return values
+    if name.endswith(("bias", "position_embedding.weight")):
+        return values * 0.1
+    if name.endswith("embed_tokens.weight"):
+        return values * WORD_SPREAD
+    gain = ATTENTION_GAIN if name.startswith("model.layers.") and ".self_attn." in name else 1.0
+    return values * gain / math.sqrt(math.prod(shape[1:]))
+
+
+def plan_shards(layout: dict[str, tuple[int, ...]], item: int, limit: int) -> list[list[str]]:
+    """Names of each shard, in order, each shard at most `limit` bytes (or one tensor) of `item` bytes a number."""
+    shards: list[list[str]] = [[]]
+    used = 0
+    for name, shape in layout.items():
+        size = math.prod(shape) * item
+        if shards[-1] and used + size > limit:
+            shards.append([])
+            used = 0
+        shards[-1].append(name)
+        used += size
+    return shards
+
+
+def config_json(size: Size, dtype: str) -> dict[str, object]:
+    """The ``config.json`` of the checkpoint, with the keys of the original that say what it is."""
+    c = size.language
+    return {
+        "architectures": ["ReconQwen2ForCausalLM"], "model_type": "recon_qwen2", "attention_dropout": 0.0,
+        "bos_token_id": 151643, "eos_token_id": 151643, "pad_token_id": 151643, "hidden_act": "silu",
+        "hidden_size": c.hidden, "intermediate_size": c.intermediate, "num_hidden_layers": c.layers,
+        "num_attention_heads": c.heads, "num_key_value_heads": c.kv_heads, "rms_norm_eps": c.norm_eps,
+        "rope_theta": c.rope_theta, "vocab_size": c.vocab_rows, "max_position_embeddings": 32768,
+        "sliding_window": None, "use_sliding_window": False, "max_window_layers": 28, "tie_word_embeddings": False,
+        "initializer_range": 0.02, "use_cache": True, "torch_dtype": dtype,
+        "mm_vision_tower": f"./{TOWER_FOLDER}", "mm_hidden_size": size.vision.hidden,
+        "mm_projector_type": "mlp2x_gelu", "mm_vision_select_layer": -2, "mm_vision_select_feature": "patch",
+        "mm_patch_merge_type": "flat", "mm_use_im_start_end": False, "mm_use_im_patch_token": False,
+        "image_aspect_ratio": "pad", "use_mm_proj": True, "image_embed_len": size.vision.tokens,
+        "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "recon_enable": False, "use_mm_inv_proj": False,
+        "tokenizer_model_max_length": 32768, "tokenizer_padding_side": "right",
+    }  # fmt: skip
+
+
+def _write_json(path: Path, data: object) -> None:
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+def _tower_files(folder: Path, config: VisionConfig) -> None:
+    vision = {
+        "model_type": "siglip_vision_model", "hidden_size": config.hidden, "intermediate_size": config.intermediate,
+        "num_attention_heads": config.heads, "num_hidden_layers": config.layers, "image_size": config.image_size,
+        "patch_size": config.patch_size,
+    }  # fmt: skip
+    _write_json(
+        folder / "config.json", {"architectures": ["SiglipModel"], "model_type": "siglip", "vision_config": vision}
+    )
+    processor = {
+        "image_processor_type": "SiglipImageProcessor", "processor_class": "SiglipProcessor", "do_resize": True,
+        "do_rescale": True, "do_normalize": True, "do_convert_rgb": None, "resample": 3, "rescale_factor": 1 / 255,
+        "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
+        "size": {"height": config.image_size, "width": config.image_size},
+    }  # fmt: skip
+    _write_json(folder / "preprocessor_config.json", processor)
+
+
+def _save(path: Path, names: list[str], tensor: Callable[[str], Tensor]) -> int:
+    tensors = {name: tensor(name).contiguous() for name in names}
+    save_file(tensors, str(path), metadata={"format": "pt"})
+    return sum(t.numel() * t.element_size() for t in tensors.values())
+
+
+def _write_weights(
+    folder: Path, size: Size, make: Callable[[str, tuple[int, ...]], Tensor], item: int
+) -> Iterator[str]:
+    layout = full_layout(size)
+    shards = plan_shards(layout, item, size.shard_bytes)
+    index: dict[str, str] = {}
+    total = 0
+    for k, names in enumerate(shards, start=1):
+        file = f"model-{k:05d}-of-{len(shards):05d}.safetensors"
+        total += _save(folder / file, names, lambda name: make(name, layout[name]))
+        index |= dict.fromkeys(names, file)
+        yield f"{file}: {len(names)} tensors"
+    _write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": dict(sorted(index.items()))})
+    tower = folder / TOWER_FOLDER
+    tower.mkdir()
+    _tower_files(tower, size.vision)
+    shapes = tower_layout(size.vision)
+    _save(tower / SINGLE, list(shapes), lambda name: make(TOWER + name, shapes[name]))
+    yield f"{TOWER_FOLDER}/{SINGLE}: {len(shapes)} tensors"
+
+
+def write_random(
+    folder: Path,
+    size: str = "tiny",
+    seed: int = 0,
+    dtype: torch.dtype = torch.bfloat16,
+    device: torch.device | None = None,
+    extra: Mapping[str, str] | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Write weights, configuration and the real Qwen2 vocabulary into `folder`, all or nothing.
+
+    The same size, seed, dtype and kind of device give the same bytes. `extra` holds more files, name -> text.
+
+    Raises:
+        ConfigError: an unknown size, or a folder that is not empty.
+        SetupError: the vocabulary's package is not installed, or the disk is too small.
+    """
+    if size not in SIZES:
+        raise ConfigError(f"checkpoint size: {choices(size, SIZES)}")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(
+            f"checkpoint: {folder} exists and is not an empty folder; nothing is overwritten, choose another"
+        )
+    vocab, merges = qwen_vocabulary()
+    spec, device = SIZES[size], device or torch.device("cpu")
+    item = torch.empty(0, dtype=dtype).element_size()
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        needed = 1.1 * item * sum(math.prod(s) for s in full_layout(spec).values())
+        free = shutil.disk_usage(partial).free
+        if free < needed:
+            raise SetupError(f"checkpoint: {folder} needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free")
+        write_tokenizer(partial, vocab, merges)
+        _write_json(partial / "config.json", config_json(spec, str(dtype).removeprefix("torch.")))
+        _write_json(
+            partial / "generation_config.json",
+            {"bos_token_id": 151643, "eos_token_id": [151645, 151643], "pad_token_id": 151643},
+        )
+
+        def make(name: str, shape: tuple[int, ...]) -> Tensor:
+            return random_tensor(name, shape, seed, device, len(vocab)).to(dtype).cpu()
+
+        for name, text in (extra or {}).items():
+            (partial / name).write_text(text, encoding="utf-8")
+        for line in _write_weights(partial, spec, make, item):
+            progress(line)
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,80 @@
+"""The simulated PiPER as a process: firmware model and physics behind a CAN bus that piper_sdk can talk to.
+
+    ros2 run reconvla_ros simulator_node --ros-args --params-file config/simulator.yaml
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+from reconvla_ros.errors import ReconVlaError
+from reconvla_ros.nodes.base import ERROR, OK, ManagedNode, run
+from reconvla_ros.sim import scenes
+from reconvla_ros.sim.arm_on_can import SimulatedArm
+from reconvla_ros.sim.bus import BusConfig
+from reconvla_ros.sim.firmware import FirmwareOptions
+from reconvla_ros.sim.settings import SimulatorConfig
+
+
+class SimulatorNode(ManagedNode):
+    """Runs a `SimulatedArm` in a thread. Like the steel it stands for, it goes on whatever becomes of the driver."""
+
+    def __init__(self) -> None:
+        super().__init__("simulator", SimulatorConfig)
+        self._arm: SimulatedArm | None = None
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._error = ""
+
+    def setup(self) -> None:
+        """Build the world and join the bus."""
+        config: SimulatorConfig = self.config
+        bus = BusConfig(port=config.sim_port)
+        options = FirmwareOptions(version=config.firmware, gripper_range=config.gripper_range)
+        self._arm = SimulatedArm(bus, scenes.make(config.scene, config.seed), options)
+        self.get_logger().info(f"simulated PiPER {config.firmware} on {bus.name}, scene {config.scene} seed {config.seed}")
+
+    def start(self) -> None:
+        """Let time run."""
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._loop, name="simulated arm", daemon=True)
+        self._thread.start()
+
+    def _loop(self) -> None:
+        assert self._arm is not None
+        try:
+            self._arm.run(self._stop)
+        except ReconVlaError as error:
+            self._error = str(error)
+            self.get_logger().error(str(error))
+
+    def stop(self) -> None:
+        """Stop time."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=2.0)
+            self._thread = None
+
+    def close(self) -> None:
+        """Leave the bus."""
+        if self._arm is not None:
+            self._arm.close()
+            self._arm = None
+
+    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
+        """How well real time is kept."""
+        if self._arm is None:
+            return OK, "", {}
+        stats = self._arm.stats
+        values: dict[str, object] = {"cycles": stats.cycles, "late": stats.late, "lost": stats.lost}
+        return (ERROR, self._error, values) if self._error else (OK, "", values)
+
+
+def main() -> int:
+    """Entry of the executable."""
+    return run(SimulatorNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,211 @@
+"""Owns tasks on the robot's side: the service `task`, the action `execute_task`, `task/cancel`, the latched `task/state`.
+
+    ros2 service call /task reconvla_ros/srv/Task "{instruction: 'put fruit in bowl'}"
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+
+import rclpy
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.callback_groups import ReentrantCallbackGroup
+from std_srvs.srv import Trigger
+
+from reconvla_ros.action import ExecuteTask
+from reconvla_ros.errors import TaskError
+from reconvla_ros.msg import ArmStatus, PolicyStatus, TaskState
+from reconvla_ros.nodes import qos
+from reconvla_ros.nodes.base import OK, ManagedNode, run
+from reconvla_ros.srv import Task as TaskService
+from reconvla_ros.task.machine import Task, TaskMachine
+from reconvla_ros.task.settings import TaskConfig
+
+# States of the driver in which no task can go on; it says so itself in arm/status.
+_DRIVER_ENDS_TASK = ("STOPPED", "FAULT", "DISCONNECTED", "DISABLED")
+_ARM_SILENT = 1.0  # [s] without arm/status after which the driver counts as gone (it speaks at 10 Hz)
+_POLICY_SILENT = 5.0  # [s] without policy/status (1 Hz at least) after which a task has nobody working on it
+
+
+class TaskNode(ManagedNode):
+    """Tasks as services, an action and a latched state."""
+
+    def __init__(self) -> None:
+        super().__init__("task", TaskConfig)
+        # Ids differ across restarts: a chunk of an old process must not match a task of a new one.
+        self._machine = TaskMachine(secrets.token_hex(4), self.config.default_timeout)
+        self._started_wall = self.get_clock().now().to_msg()
+        self._arm: tuple[float, ArmStatus] | None = None
+        self._policy: tuple[float, PolicyStatus] | None = None
+        self._chunks_before = 0
+        self._state = self.publish_on(TaskState, "task/state", qos.LATCHED)
+        group = ReentrantCallbackGroup()
+        self.create_service(TaskService, "task", self._on_task)
+        self.create_service(Trigger, "task/cancel", self._on_cancel)
+        self.create_subscription(ArmStatus, "arm/status", self._on_arm, qos.STATUS)
+        self.create_subscription(PolicyStatus, "policy/status", self._on_policy, qos.STATUS)
+        self.create_timer(0.05, self._tick)
+        self._action = ActionServer(
+            self,
+            ExecuteTask,
+            "execute_task",
+            execute_callback=self._execute,
+            goal_callback=lambda goal: GoalResponse.ACCEPT if self.active else GoalResponse.REJECT,
+            cancel_callback=lambda handle: CancelResponse.ACCEPT,
+            callback_group=group,
+        )
+
+    def start(self) -> None:
+        """Latch the state a late joiner sees."""
+        self._publish()
+
+    def stop(self) -> None:
+        """A task ends with its owner."""
+        if self._machine.task.running:
+            self._machine.cancel("the task node stops")
+            self._publish()
+
+    def close(self) -> None:
+        """Give back the action server."""
+        self._action.destroy()
+
+    def _on_arm(self, message: ArmStatus) -> None:
+        self._arm = (time.monotonic(), message)
+
+    def _on_policy(self, message: PolicyStatus) -> None:
+        self._policy = (time.monotonic(), message)
+
+    def _publish(self) -> None:
+        task = self._machine.task
+        message = TaskState(
+            state=task.status.value, task_id=task.task_id, instruction=task.instruction, reason=task.reason,
+            started=self._started_wall, timeout=float(task.timeout),
+        )  # fmt: skip
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._state.publish(message)
+
+    def _why_not(self) -> str:
+        """Why no task can begin now; empty when one can."""
+        if not self.active:
+            return "the task node is not active"
+        now = time.monotonic()
+        if self._arm is None or now - self._arm[0] > _ARM_SILENT:
+            return "the driver is silent (no arm/status for 1 s): is it running?"
+        status = self._arm[1]
+        if status.state in _DRIVER_ENDS_TASK:
+            remedy = {"DISABLED": "arm/enable", "STOPPED": "arm/clear_stop"}.get(status.state, "")
+            return f"the arm is {status.state} ({status.reason or 'no reason given'})" + (
+                f"; call {remedy} first" if remedy else ""
+            )
+        if self._policy is None or now - self._policy[0] > _POLICY_SILENT:
+            return "no policy is running (no policy/status)"
+        if self._policy[1].state in ("LOADING", "WARMING_UP", "FAULT"):
+            return f"the policy is {self._policy[1].state} ({self._policy[1].reason or 'wait for IDLE'})"
+        return ""
+
+    def _begin(self, instruction: str, timeout: float) -> Task:
+        """Accept a task, or raise TaskError with the reason."""
+        why_not = self._why_not()
+        if why_not:
+            raise TaskError(why_not)
+        task = self._machine.request(instruction, timeout, time.monotonic_ns())
+        self._chunks_before = self._policy[1].chunks if self._policy else 0
+        self._started_wall = self.get_clock().now().to_msg()
+        self._publish()
+        self.get_logger().info(f"task {task.task_id}: {task.instruction!r}, {task.timeout:g} s")
+        return task
+
+    def _on_task(self, request: TaskService.Request, response: TaskService.Response) -> TaskService.Response:
+        try:
+            task = self._begin(request.instruction, request.timeout)
+        except TaskError as error:
+            response.accepted, response.message = False, str(error)
+            self.get_logger().warning(f"task refused: {str(error):.200}")
+            return response
+        response.accepted, response.task_id = True, task.task_id
+        response.message = f"running for at most {task.timeout:g} s; task/cancel ends it and the arm holds"
+        return response
+
+    def _on_cancel(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        try:
+            task = self._machine.cancel("canceled by request")
+        except TaskError as error:
+            response.success, response.message = False, str(error)
+            return response
+        self._publish()
+        response.success, response.message = True, f"task {task.task_id} canceled; the arm holds"
+        return response
+
+    def _tick(self) -> None:
+        if not self._machine.task.running:
+            return
+        if self._machine.tick(time.monotonic_ns()):
+            self._publish()
+            return
+        now = time.monotonic()
+        reason = ""
+        if self._arm is None or now - self._arm[0] > _ARM_SILENT:
+            reason = "the driver went silent"
+        elif self._arm[1].state in _DRIVER_ENDS_TASK:
+            reason = f"the arm is {self._arm[1].state}: {self._arm[1].reason}"
+        elif self._policy is None or now - self._policy[0] > _POLICY_SILENT:
+            reason = "the policy went silent"
+        if reason:
+            self._machine.finish(False, reason)
+            self.get_logger().error(f"task failed: {reason}")
+            self._publish()
+
+    async def _execute(self, handle: ServerGoalHandle) -> ExecuteTask.Result:
+        goal = handle.request
+        try:
+            task = self._begin(goal.instruction, goal.timeout)
+        except TaskError as error:
+            handle.abort()
+            return ExecuteTask.Result(success=False, state="FAILED", message=str(error))
+        while self._machine.task.task_id == task.task_id and self._machine.task.running and rclpy.ok():
+            if handle.is_cancel_requested:
+                self._machine.cancel("canceled by the action's client")
+                self._publish()
+                break
+            elapsed = self._machine.task.elapsed(time.monotonic_ns())
+            made = (self._policy[1].chunks if self._policy else 0) - self._chunks_before
+            handle.publish_feedback(ExecuteTask.Feedback(
+                task_id=task.task_id, elapsed=elapsed, remaining=task.timeout - elapsed, chunks=max(made, 0)))  # fmt: skip
+            await self._pause(0.5)
+        return self._result(handle, task)
+
+    def _result(self, handle: ServerGoalHandle, task: Task) -> ExecuteTask.Result:
+        # Another task may have begun meanwhile; then the last we know of ours is that it ended.
+        last = self._machine.task if self._machine.task.task_id == task.task_id else None
+        state = last.status.value if last else "CANCELED"
+        {"SUCCEEDED": handle.succeed, "CANCELED": handle.canceled if handle.is_cancel_requested else handle.abort}.get(
+            state, handle.abort
+        )()
+        return ExecuteTask.Result(
+            success=state == "SUCCEEDED", state=state, message=last.reason if last else "superseded",
+            task_id=task.task_id, elapsed=task.elapsed(time.monotonic_ns()),
+        )  # fmt: skip
+
+    async def _pause(self, seconds: float) -> None:
+        """Let the executor run other callbacks for a while; one thread serves them all."""
+        future = rclpy.task.Future(executor=self.executor)
+        timer = self.create_timer(seconds, lambda: future.set_result(None) if not future.done() else None)
+        await future
+        self.destroy_timer(timer)
+
+    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
+        """The running task."""
+        task = self._machine.task
+        return OK, task.status.value, {"task_id": task.task_id, "instruction": task.instruction}
+
+
+def main() -> int:
+    """Entry of the executable."""
+    return run(TaskNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""ReconVLA as a policy: observation in, chunk of absolute TCP targets out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from reconvla_ros.model.decode import HEADS, Decoded, decode_chunk
+from reconvla_ros.model.images import pixels
+from reconvla_ros.model.model import Loaded, load_model, pick_device, pick_dtype
+from reconvla_ros.model.prompt import IMAGE_ID, prompt_ids
+from reconvla_ros.model.tokens import ActionCodec
+from reconvla_ros.policy.actions import gripper_action_of, state_vector, to_targets
+from reconvla_ros.policy.contract import AXES, Contract, load_contract
+from reconvla_ros.types import ActionChunk, ArmState, Float, Observation, Pose
+
+STAGES = ("preprocess", "vision", "prefill", "decode")
+
+
+class _Clock:
+    """Stage times [s]; waits for a GPU to finish before reading the clock."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._last = time.monotonic()
+        self.stages: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        """End `stage` now."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        now = time.monotonic()
+        self.stages[stage] = now - self._last
+        self._last = now
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the policy decodes.
+
+    Attributes:
+        head: "certified" or "full", see model.decode; the answers are the same.
+        require_end: refuse an answer that does not end after its action tokens (one more step).
+        attention: keep the attention of the last prompt position over the image.
+        attention_layer: decoder layer it is taken from; -1 = the one at two thirds of the depth.
+    """
+
+    head: str = HEADS[0]
+    require_end: bool = False
+    attention: bool = True
+    attention_layer: int = -1
+
+
+class ReconVlaPolicy:
+    """A loaded checkpoint behind the policy protocol; not for use by two threads at once.
+
+    The confidence of a step is the smallest, over its seven tokens, of the softmax probability that the token taken
+    has among all action ids.
+    """
+
+    def __init__(self, loaded: Loaded, contract: Contract, options: Options | None = None) -> None:
+        contract.check_tokenizer(loaded.tokenizer)
+        self.loaded, self.contract, self.options = loaded, contract, options or Options()
+        self.codec = ActionCodec(contract.vocab_base, contract.bins)
+        self._sequence = 0
+        self._gripper_action: float | None = None
+        self._timings: dict[str, float] = {}
+        self._attention: NDArray[np.float32] | None = None
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        folder: Path,
+        device: str = "auto",
+        dtype: str = "auto",
+        options: Options | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> ReconVlaPolicy:
+        """Load contract and weights of `folder`.
+
+        Raises:
+            CheckpointError, ContractError: what is wrong with the folder.
+            ConfigError: a device or dtype that is not to be had here.
+        """
+        place = pick_device(device)
+        kind = pick_dtype(dtype, place)
+        if folder.is_dir():
+            contract = load_contract(folder)
+            loaded = load_model(folder, place, kind, contract.vision_heads, progress)
+        else:
+            loaded = load_model(folder, place, kind)  # raises, naming the folder
+            contract = load_contract(folder)
+        return cls(loaded, contract, options)
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Stages of the last answer [s]: preprocess, vision, prefill, decode."""
+        return dict(self._timings)
+
+    @property
+    def attention(self) -> NDArray[np.float32] | None:
+        """Attention of the last prompt position over the image (27, 27), summing to 1; None before the first answer."""
+        return self._attention
+
+    def reset(self) -> None:
+        """A new task begins: the last gripper action is taken from the measured opening again."""
+        self._gripper_action = None
+
+    def warm_up(self) -> None:
+        """Run once on black images and the contract's mean state; changes no state but the timings."""
+        black = np.zeros((480, 640, 3), np.uint8)
+        anchor = Pose(np.array([0.3, 0.0, 0.25]), np.array([0.0, 0.0, 0.0, 1.0]))
+        arm = ArmState(0, np.zeros(6), np.zeros(6), np.zeros(6), 0.0)
+        self._answer(Observation(0, black, black, arm, anchor, "warm up", ""))
+
+    def infer(self, observation: Observation) -> ActionChunk:
+        """One chunk for one observation.
+
+        Raises:
+            TokenGateError: the answer is not exactly the action tokens asked for.
+            ReconVlaError: an instruction that pushes the image out of the prompt.
+        """
+        decoded = self._answer(observation)
+        c = self.contract
+        values = self.codec.decode(decoded.ids).reshape(c.chunk_steps, AXES)
+        positions, quaternions, gripper = to_targets(values, observation.tcp, c)
+        self._gripper_action = gripper_action_of(float(gripper[-1]), c)
+        chunk = ActionChunk(
+            stamp_ns=observation.stamp_ns,
+            task_id=observation.task_id,
+            sequence=self._sequence,
+            step_dt=1.0 / c.rate,
+            anchor=observation.tcp,
+            positions=positions,
+            quaternions=quaternions,
+            gripper=gripper,
+            confidence=decoded.probability.reshape(c.chunk_steps, AXES).min(axis=1),
+            token_ids=decoded.ids,
+        )
+        self._sequence += 1
+        return chunk
+
+    def state_ids(self, observation: Observation) -> list[int]:
+        """The proprioceptive state as action ids."""
+        c = self.contract
+        action = self._gripper_action
+        if action is None:
+            action = gripper_action_of(observation.state.gripper, c)
+        state: Float = state_vector(observation.state, observation.tcp, action, c)
+        return [int(i) for i in self.codec.encode_state(state, c.state_mean, c.state_std)]
+
+    @torch.inference_mode()
+    def _answer(self, observation: Observation) -> Decoded:
+        model, tokenizer, c = self.loaded.model, self.loaded.tokenizer, self.contract
+        clock = _Clock(model.device)
+        image = torch.from_numpy(pixels(observation.base, observation.wrist, c.heights))
+        ids = prompt_ids(tokenizer, observation.instruction, self.state_ids(observation), c.prompt)
+        clock.lap("preprocess")
+        features = model.encode_image(image)
+        clock.lap("vision")
+        embeds = model.embed(ids, features)
+        cache, hidden = model.prefill(embeds, c.tokens + 1, self._watch_layer())
+        clock.lap("prefill")
+        end = tokenizer.end_id if self.options.require_end else None
+        decoded = decode_chunk(model, cache, hidden, self.codec, c.tokens, self.options.head, end)
+        clock.lap("decode")
+        if cache.watched is not None:
+            start, side = ids.index(IMAGE_ID), model.config.vision.side
+            weights = cache.watched[start : start + side * side].view(side, side)
+            self._attention = (weights / weights.sum().clamp_min(1e-12)).cpu().numpy()
+        self._timings = clock.stages
+        return decoded
+
+    def _watch_layer(self) -> int:
+        layers = self.loaded.model.config.language.layers
+        if not self.options.attention:
+            return -1
+        chosen = self.options.attention_layer
+        return chosen if 0 <= chosen < layers else (2 * layers) // 3

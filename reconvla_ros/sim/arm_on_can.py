@@ -1,0 +1,107 @@
+"""A PiPER that exists only as CAN frames: firmware model and physics behind a bus, 200 cycles a second."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+from reconvla_ros.sim import frames
+from reconvla_ros.sim.bus import ArmBus, BusConfig
+from reconvla_ros.sim.firmware import Firmware, FirmwareOptions
+from reconvla_ros.sim.scenes import Scene
+from reconvla_ros.sim.shared_state import Identity, StateWriter, path_for
+from reconvla_ros.sim.world import World
+
+PERIOD = 0.005  # [s] one cycle: 200 Hz
+STEPS = 2  # time steps of the world in a cycle
+SLOW_EVERY = 5  # cycles: 40 Hz
+CATCH_UP = 10  # cycles of physics made up for at most when the loop was held up; time beyond that is lost
+
+
+@dataclass
+class LoopStats:
+    """What the loop did: `cycles` of physics, `wakes`, `late` wakes (more than one cycle due), `lost` cycles."""
+
+    cycles: int = 0
+    wakes: int = 0
+    late: int = 0
+    lost: int = 0
+
+
+class SimulatedArm:
+    """The arm of `scene` on the bus `config`; its state goes to shared memory for the cameras.
+
+    Use as a context manager, or call `close`. `run` is real time; `cycle` advances by hand, for tests.
+
+    Raises:
+        BusError: the bus cannot be opened, or another arm is on it (the message names the port).
+    """
+
+    def __init__(self, config: BusConfig, scene: Scene, options: FirmwareOptions | None = None):
+        self.config = config
+        self.firmware = Firmware(options or FirmwareOptions())
+        self.world = World(scene)
+        self.stats = LoopStats()
+        model = self.world.model
+        identity = Identity(scene.name, scene.seed, scene.digest, model.nq, model.nv)
+        self._writer = StateWriter(path_for(config.name), identity)
+        try:
+            self._bus = ArmBus(config)
+        except BaseException:
+            self._writer.close()
+            raise
+
+    def __enter__(self) -> SimulatedArm:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the bus and remove the shared state; safe to call twice."""
+        self._bus.close()
+        self._writer.close()
+
+    def run(self, stop: threading.Event) -> None:
+        """Run in real time until `stop` is set, on absolute deadlines.
+
+        A loop that was held up makes up the physics (up to `CATCH_UP` cycles) but sends its feedback once: no bursts.
+
+        Raises:
+            BusError: the bus is gone.
+        """
+        due = time.monotonic()
+        while not stop.is_set():
+            now = time.monotonic()
+            if now < due:
+                time.sleep(due - now)
+                continue
+            behind = int((now - due) / PERIOD)
+            self.stats.late += behind > 0
+            self.stats.lost += max(behind - CATCH_UP, 0)
+            self.cycle(1 + min(behind, CATCH_UP))
+            due += (1 + behind) * PERIOD
+
+    def cycle(self, steps: int = 1) -> None:
+        """Take what came in, advance `steps` cycles of 5 ms, send the feedback of the last one, publish the state."""
+        for can_id, data in self._bus.received():
+            self.firmware.receive(can_id, data)
+        before = self.stats.cycles // SLOW_EVERY
+        for _ in range(steps):
+            drive = self.firmware.tick(self.world.time, self.world.sensed())
+            self.world.step(drive, STEPS)
+        self.stats.cycles += steps
+        self.stats.wakes += 1
+        data = self.world.data
+        self._writer.publish(time.time_ns(), self.world.time, data.qpos, data.qvel)
+        self.firmware.sensed = self.world.sensed()
+        self._send(self.stats.cycles // SLOW_EVERY != before)
+
+    def _send(self, slow: bool) -> None:
+        fast = self.firmware.fast()
+        out = [(can_id, fast[8 * i : 8 * i + 8]) for i, can_id in enumerate(frames.FAST_IDS)]
+        if slow:
+            block = self.firmware.slow()
+            out += [(can_id, block[8 * i : 8 * i + 8]) for i, can_id in enumerate(frames.SLOW_IDS)]
+        self._bus.send(out + self.firmware.replies())

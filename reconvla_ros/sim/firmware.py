@@ -1,0 +1,359 @@
+"""A model of the PiPER's firmware: what the arm does with each CAN frame, and what it says. Pure; time is an argument.
+
+Modelled after the AgileX documents and users' reports (no brakes, no watchdog, damped stop, power cut, two enables
+after it). Where the real behaviour is unknown the choice made here is stated. MIT control, following (0xAD), MOVE C,
+teaching and leader mode are ignored and counted in `ignored`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from math import degrees
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reconvla_ros.errors import ConfigError
+from reconvla_ros.sim import frames
+from reconvla_ros.sim.chain import Chain, matrix_from_rpy, rpy_from_matrix
+from reconvla_ros.sim.flash import Flash, Reply, acknowledge
+from reconvla_ros.sim.motion import JointSmoother, Line, line_fault, nearest
+
+Float = NDArray[np.float64]
+
+# SDK effort = current x factor [N m/A]; what the arm reports is the current.
+EFFORT_PER_AMPERE = np.array([1.18125] * 3 + [0.95844] * 3)
+GRIPPER_SPEED = 0.2  # [m/s] of the total opening; a guess
+MOVING_BAND = 0.01  # [rad], [m / 10]: "reached" is reported inside it
+OLDEST_VERSION = "S-V1.6-3"  # older firmware has other zeros of J2 and J3 than the simulated arm
+
+
+class Servo(IntEnum):
+    """What a motor is told to do: no current, damping only, or hold a target."""
+
+    OFF = 0
+    DAMPED = 1
+    HOLD = 2
+
+
+@dataclass
+class Sensed:
+    """What the sensors say: joints (6,) [rad], [rad/s], [N m]; gripper total opening [m] and effort [N m]."""
+
+    position: Float
+    velocity: Float
+    effort: Float
+    opening: float = 0.0
+    gripper_effort: float = 0.0
+
+
+@dataclass
+class Drive:
+    """What the motors are told: `servo` per joint, targets (6,) [rad], [rad/s]; gripper opening [m], effort [N m]."""
+
+    servo: list[Servo]
+    position: Float
+    velocity: Float
+    gripper_on: bool
+    opening: float
+    gripper_effort: float
+
+
+@dataclass(frozen=True)
+class FirmwareOptions:
+    """How this arm differs from the next: version, gripper range [mm] (0 = unset), enable latency per motor [s]."""
+
+    version: str = "S-V1.8-5"
+    gripper_range: int = 70
+    enable_latency: float = 0.015
+
+    def __post_init__(self) -> None:
+        if self.gripper_range not in (0, 70, 100):
+            raise ConfigError(f"gripper_range: must be 0 (unset), 70 or 100 mm, got {self.gripper_range}")
+        if len(self.version) != 8 or not self.version.startswith("S-V") or self.version < OLDEST_VERSION:
+            raise ConfigError(f"version: must look like 'S-V1.8-5' and be >= {OLDEST_VERSION}, got {self.version!r}")
+
+
+@dataclass
+class _Gripper:
+    enabled: bool = False
+    target: float = 0.0
+    effort: float = 1.0
+    command: float = 0.0
+
+
+@dataclass
+class _Motor:
+    """One joint motor; `due` is when a pending enable takes effect [s], `deaf` swallows the first one after a reset."""
+
+    enabled: bool = False
+    due: float | None = None
+    deaf: bool = False
+
+
+@dataclass
+class _Word:
+    """The status word 0x2A1 and the mode that 0x151 set."""
+
+    ctrl_mode: int = 0
+    arm_status: int = 0
+    move_mode: int = 0
+    speed: int = 0
+    limit_bits: int = 0
+    moving: bool = False
+
+
+@dataclass
+class Firmware:
+    """The state machine. Feed frames to `receive`, then once a cycle `tick`; send what `fast`, `slow`, `replies` give."""
+
+    options: FirmwareOptions = field(default_factory=FirmwareOptions)
+    ignored: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.flash = Flash(self.options.version, self.options.gripper_range)
+        self.chain = Chain()
+        self.motors = [_Motor() for _ in range(6)]
+        self.gripper = _Gripper()
+        self.word = _Word()
+        self.sensed = Sensed(np.zeros(6), np.zeros(6), np.zeros(6))
+        self._smoother = JointSmoother(np.zeros(6))
+        self._target = np.zeros(6)
+        self._line: Line | None = None
+        self._pose: dict[int, bytes] = {}
+        self._now: float | None = None
+        self._replies: list[Reply] = []
+
+    # --- frames in ---------------------------------------------------------------------------------------------------
+    def receive(self, can_id: int, data: bytes) -> None:
+        """Take one frame from the bus; what is not understood is ignored (and counted), as the arm does."""
+        handler = _HANDLERS.get(can_id)
+        if handler is None:
+            self._replies.extend(self.flash.answer(can_id, data))
+        elif len(data) == 8:
+            handler(self, can_id, data)
+        else:
+            self.ignored["short frame"] += 1
+
+    def replies(self) -> list[Reply]:
+        """Frames (id, data) to send once, oldest first; empties the queue."""
+        waiting, self._replies = self._replies, []
+        return waiting
+
+    def _stop(self, _can_id: int, data: bytes) -> None:
+        command = frames.counts(frames.STOP, data)
+        if command["stop"] == 1:
+            self.word.arm_status = 1
+            self._line = None
+        elif command["stop"] == 2:  # a power cut: everything limp, all flags cleared, the next enable is swallowed
+            self.motors = [_Motor(deaf=True) for _ in range(6)]
+            self.gripper = _Gripper()
+            self.word = _Word()
+            self._line = None
+        if command["teach"] or command["track"]:
+            self.ignored["teaching"] += 1
+
+    def _mode(self, _can_id: int, data: bytes) -> None:
+        command = frames.counts(frames.MODE, data)
+        ctrl, move = command["ctrl_mode"], command["move_mode"]
+        if self.word.arm_status == 1 or ctrl not in (0, 1) or command["speed"] > 100:
+            self.ignored["mode"] += 1
+        elif command["follow"] or move > 2:
+            self.ignored["MIT or following"] += 1
+        else:
+            if (ctrl, move) != (self.word.ctrl_mode, self.word.move_mode):  # no stale target runs in a new mode
+                self._line = None
+                self._target = self._smoother.position.copy()
+                self._pose.clear()
+            self.word.ctrl_mode, self.word.move_mode, self.word.speed = ctrl, move, command["speed"]
+
+    def _enable(self, _can_id: int, data: bytes) -> None:
+        command = frames.counts(frames.ENABLE, data)
+        motor, code = command["motor"], command["code"]
+        if code not in (1, 2) or not (1 <= motor <= 7 or motor == 0xFF):
+            self.ignored["enable"] += 1
+            return
+        everything = motor in (7, 0xFF)
+        for m in self.motors if everything else [self.motors[motor - 1]]:
+            if code == 1:
+                m.enabled, m.due = False, None
+            elif m.deaf:
+                m.deaf = False
+            elif self.word.arm_status != 1 and not m.enabled and m.due is None:
+                m.due = (self._now or 0.0) + self.options.enable_latency
+        if everything and self.word.arm_status != 1:  # with 7 the gripper wakes too, and goes to its stored target
+            self.gripper.enabled = code == 2 and self.flash.gripper_range > 0
+            self.gripper.command = self.sensed.opening
+        self._replies.append(acknowledge(frames.ENABLE))
+
+    def _joint_target(self, can_id: int, data: bytes) -> None:
+        if not self._obeys(1):
+            return
+        first = 2 * (can_id - frames.TARGET_12)
+        for j, value in enumerate(frames.decode(can_id, data).values(), start=first):
+            if self.flash.lower[j] - 1e-4 <= value <= self.flash.upper[j] + 1e-4:
+                self._target[j] = value
+                self.word.limit_bits &= ~(1 << j)
+            else:  # beyond the limit: the joint keeps its last target
+                self.word.limit_bits |= 1 << j
+        if not self.word.limit_bits or can_id == frames.TARGET_56:
+            self.word.arm_status = 4 if self.word.limit_bits else 0
+
+    def _obeys(self, *modes: int) -> bool:
+        ok = self.word.ctrl_mode == 1 and self.word.move_mode in modes and self.word.arm_status != 1
+        if not ok:
+            self.ignored["target in another mode"] += 1
+        return ok
+
+    def _pose_target(self, can_id: int, data: bytes) -> None:
+        if not self._obeys(0, 2):
+            return
+        self._pose[can_id] = bytes(data)
+        if can_id != frames.TARGET_RYRZ or len(self._pose) < 3:
+            return
+        value = {k: v for i, raw in self._pose.items() for k, v in frames.decode(i, raw).items()}
+        self._pose.clear()
+        goal = np.eye(4)
+        goal[:3, :3] = matrix_from_rpy(np.array([value["rx"], value["ry"], value["rz"]]))
+        goal[:3, 3] = value["x"], value["y"], value["z"]
+        self.word.arm_status = self._move_linear(goal) if self.word.move_mode == 2 else self._move_point(goal)
+
+    def _move_point(self, goal: Float) -> int:
+        """MOVE P: a joint target from the nearest solution. The status word: 0, 2 no solution, 4 beyond a limit."""
+        solutions = self.chain.inverse(goal, self._smoother.position)
+        target = nearest(solutions, self._smoother.position, *self._limits())
+        if target is None:
+            return 4 if solutions else 2
+        self._line, self._target, self.word.limit_bits = None, target, 0
+        return 0
+
+    def _move_linear(self, goal: Float) -> int:
+        """MOVE L: planned anew from where the flange is now, from rest. The status word: 0, 2, 3 singular, 4."""
+        end, share = self.flash.end, self.word.speed / 100
+        line = Line(
+            self.chain.forward(self._smoother.position),
+            goal,
+            (end["linear_speed"] * share + 1e-6, end["linear_acceleration"]),
+            (end["angular_speed"] * share + 1e-6, end["angular_acceleration"]),
+        )
+        fault = line_fault(self.chain, line, self._smoother.position, *self._limits())
+        if fault == 0:
+            self._line, self.word.limit_bits = line, 0
+        return fault
+
+    def _limits(self) -> tuple[Float, Float]:
+        # Flash keeps tenths of a degree, so the arm itself may stand a hair outside its own limits.
+        return np.array(self.flash.lower) - 1e-3, np.array(self.flash.upper) + 1e-3
+
+    def _gripper_target(self, _can_id: int, data: bytes) -> None:
+        command = frames.decode(frames.TARGET_GRIPPER, data)
+        if self.word.arm_status == 1 or self.flash.gripper_range == 0:
+            self.ignored["gripper"] += 1
+            return
+        if command["zero"] == 0xAE:
+            self.ignored["gripper zero"] += 1
+            return
+        enabled = bool(int(command["code"]) & 1)
+        if enabled and not self.gripper.enabled:
+            self.gripper.command = self.sensed.opening
+        self.gripper.enabled = enabled
+        self.gripper.target = min(max(command["opening"], 0.0), self.flash.gripper_range / 1000)
+        self.gripper.effort = min(command["effort"], 5.0)
+
+    def _not_modelled(self, can_id: int, _data: bytes) -> None:
+        self.ignored[frames.LAYOUTS[can_id].name if can_id in frames.LAYOUTS else "MIT or following"] += 1
+
+    # --- one cycle ---------------------------------------------------------------------------------------------------
+    def tick(self, now: float, sensed: Sensed) -> Drive:
+        """Advance to `now` [s, monotonic] with fresh sensor values; time never advances more than 20 ms in one tick."""
+        dt = min(max(now - self._now, 0.0), 0.02) if self._now is not None else 0.0
+        self._now, self.sensed = now, sensed
+        for j, motor in enumerate(self.motors):
+            if motor.due is not None and now >= motor.due:
+                motor.enabled, motor.due = True, None
+            if not motor.enabled or self.word.arm_status == 1:  # follow the joint, so that enabling does not jump
+                self._smoother.restart(j, sensed.position[j])
+                self._target[j] = sensed.position[j]
+        if self.word.arm_status != 1:
+            self._move(dt)
+        self._move_gripper(dt)
+        self.word.moving = bool(
+            np.abs(self._target - sensed.position).max() > MOVING_BAND or np.abs(self._smoother.velocity).max() > 1e-3
+        )
+        alive = Servo.DAMPED if self.word.arm_status == 1 else Servo.HOLD
+        grip = self.gripper
+        return Drive(
+            [alive if m.enabled else Servo.OFF for m in self.motors],
+            self._smoother.position,
+            self._smoother.velocity,
+            grip.enabled and self.word.arm_status != 1,
+            grip.command,
+            grip.effort,
+        )
+
+    def _move(self, dt: float) -> None:
+        if self._line is not None and dt > 0:
+            goal = self._line.advance(dt)
+            q = nearest(self.chain.inverse(goal, self._smoother.position), self._smoother.position, *self._limits())
+            if q is None or not all(m.enabled for m in self.motors):
+                self._line = None
+                return
+            self._smoother.velocity = (q - self._smoother.position) / dt
+            self._smoother.position, self._target = q, q.copy()
+            if self._line.done:
+                self._line = None
+            return
+        limit = np.array(self.flash.speed) * (self.word.speed / 100)
+        self._smoother.step(self._target, limit, np.array(self.flash.acceleration), dt)
+
+    def _move_gripper(self, dt: float) -> None:
+        grip = self.gripper
+        if not grip.enabled:
+            grip.command = self.sensed.opening
+        change = grip.target - grip.command if grip.enabled else 0.0
+        grip.command += min(max(change, -GRIPPER_SPEED * dt), GRIPPER_SPEED * dt)
+
+    # --- frames out --------------------------------------------------------------------------------------------------
+    def fast(self) -> bytes:
+        """The 14 frames of a 200 Hz cycle, in the order of `frames.FAST_IDS`, 8 bytes each."""
+        word, sensed = self.word, self.sensed
+        status = (word.ctrl_mode, word.arm_status, word.move_mode, 0, int(word.moving), 0, word.limit_bits, 0)
+        joints = np.rint(sensed.position / frames.DEG)
+        # The flange is reported for the joints as reported, rounding included, as encoders give them.
+        flange = self.chain.forward(joints * frames.DEG)
+        turn = rpy_from_matrix(flange[:3, :3])
+        pose = [round(v / frames.MM) for v in flange[:3, 3].tolist()] + [round(degrees(a) * 1000) for a in turn]
+        opening = round(sensed.opening / frames.MM) if self.flash.gripper_range else 0
+        bits = 0x80 | (0x40 if self.gripper.enabled else 0)
+        gripper = (opening, round(min(max(sensed.gripper_effort, -5.0), 5.0) * 1000), bits)
+        motors = np.empty((6, 3))
+        motors[:, 0] = sensed.velocity
+        motors[:, 1] = sensed.effort / EFFORT_PER_AMPERE
+        np.clip(motors[:, :2], -32.0, 32.0, out=motors[:, :2])
+        motors[:, 2] = sensed.position
+        counts = np.rint(motors * 1000).astype(int).ravel().tolist()
+        return frames.pack_fast(status, pose, joints.astype(int).tolist(), gripper, counts)
+
+    def slow(self) -> bytes:
+        """The six frames of a 40 Hz cycle, in the order of `frames.SLOW_IDS`, 8 bytes each."""
+        values: list[int] = []
+        for motor in self.motors:
+            values += (240, 32, 34, 0x40 if motor.enabled else 0, 0)  # 24.0 V, two temperatures [C], bits, bus current
+        return frames.pack_slow(values)
+
+
+_HANDLERS: dict[int, Callable[[Firmware, int, bytes], None]] = {
+    frames.STOP: Firmware._stop,
+    frames.MODE: Firmware._mode,
+    frames.ENABLE: Firmware._enable,
+    frames.TARGET_GRIPPER: Firmware._gripper_target,
+    frames.ARC_POINT: Firmware._not_modelled,
+    frames.LEADER_HOME: Firmware._not_modelled,
+    frames.LINKAGE: Firmware._not_modelled,
+    **dict.fromkeys((frames.TARGET_12, frames.TARGET_34, frames.TARGET_56), Firmware._joint_target),
+    **dict.fromkeys((frames.TARGET_XY, frames.TARGET_ZRX, frames.TARGET_RYRZ), Firmware._pose_target),
+    **dict.fromkeys(frames.MIT, Firmware._not_modelled),
+}

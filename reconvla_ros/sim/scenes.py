@@ -1,0 +1,166 @@
+"""The scenes: a table, a bowl and fruit that the gripper can hold, lights and two cameras; from a name and a seed.
+
+Everything is primitive geometry, so that software rendering stays cheap: no shadows, reflections, skybox or
+multisampling. Table top at z = 0, the plane the arm stands on. [m], [kg], base_link.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import cos, pi, sin
+
+import numpy as np
+
+from reconvla_ros.errors import ConfigError, choices
+from reconvla_ros.sim import arm_mjcf
+
+TIMESTEP = 0.0025  # [s]
+CAMERAS = ("camera_base", "camera_wrist")
+BASE_CAMERA = ((0.82, 0.22, 0.48), (0.25, -0.07, 0.06), 42.0)  # eye, looked-at point, vertical field of view [deg]
+FRUIT_REGION = ((0.14, 0.44), (-0.15, 0.15))  # x, y where fruit is put: reachable from above
+FRUIT_GAP = 0.105  # [m] between centres, so that an open gripper fits between two
+BOWL_AT, BOWL_SPREAD = (0.26, -0.26), (0.03, 0.02)
+BOWL = (0.058, 0.09, 0.05, 0.004)  # radius of the foot and of the rim, height, wall
+BOWL_SIDES = 16
+
+_CONTACT = 'condim="6" solref="0.005 1" solimp="0.9 0.99 0.001"'
+# name, shape, size, mass, colour
+FRUIT = (
+    ("orange", "sphere", "0.03", 0.11, "0.95 0.50 0.08 1"),
+    ("lime", "ellipsoid", "0.034 0.025 0.025", 0.08, "0.42 0.72 0.16 1"),
+    ("banana", "capsule", "0.017 0.045", 0.10, "0.96 0.82 0.16 1"),
+)
+_FRUIT_HEIGHT = {"orange": 0.03, "lime": 0.025, "banana": 0.017}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One scene in the form that the simulator and the cameras share; two with one digest are the same model."""
+
+    name: str
+    seed: int
+    mjcf: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the model (hex)."""
+        return hashlib.sha256(self.mjcf.encode()).hexdigest()
+
+
+def make(name: str = "fruit", seed: int = 0, gripper_opening: float = 0.07) -> Scene:
+    """Build a scene of `SCENES`; `gripper_opening` is the full total opening of the gripper [m].
+
+    Raises:
+        ConfigError: no such scene, or a seed that is negative.
+    """
+    if name not in SCENES:
+        raise ConfigError(f"scene: {choices(name, SCENES)}")
+    if seed < 0:
+        raise ConfigError(f"seed: must be >= 0, got {seed}")
+    return Scene(name, seed, _document(SCENES[name](np.random.default_rng(seed)), gripper_opening))
+
+
+def mjcf(seed: int = 0, name: str = "fruit") -> str:
+    """The MJCF text of a scene, to look at in any MuJoCo viewer."""
+    return make(name, seed).mjcf
+
+
+def camera_axes(eye: tuple[float, ...], at: tuple[float, ...]) -> str:
+    """`xyaxes` of a camera at `eye` that looks at `at` with the horizon level."""
+    look = np.array(at) - np.array(eye)
+    right = np.cross(look, (0.0, 0.0, 1.0))
+    up = np.cross(right, look)
+    return " ".join(f"{v:.9g}" for v in (*right / np.linalg.norm(right), *up / np.linalg.norm(up)))
+
+
+def _document(objects: str, opening: float) -> str:
+    eye, at, fovy = BASE_CAMERA
+    return f"""<mujoco model="reconvla_piper">
+  <compiler angle="radian" autolimits="true"/>
+  <option timestep="{TIMESTEP}" integrator="implicitfast" cone="elliptic" impratio="50" iterations="50"/>
+  <visual>
+    <global offwidth="640" offheight="480" fovy="45"/>
+    <quality shadowsize="0" offsamples="0" numslices="20" numstacks="10" numquads="1"/>
+    <map znear="0.01" zfar="4" force="0.01"/>
+    <headlight ambient="0.42 0.42 0.44" diffuse="0.28 0.28 0.28" specular="0.05 0.05 0.05"/>
+  </visual>
+  <statistic extent="1" center="0.25 0 0.2"/>
+  <default>
+    <geom {_CONTACT}/>
+    {arm_mjcf.defaults()}
+    <default class="thing"><geom contype="1" conaffinity="3" group="1"/></default>
+  </default>
+  <asset>
+    <material name="shell" rgba="0.90 0.91 0.93 1" specular="0.3" shininess="0.4"/>
+    <material name="dark" rgba="0.20 0.21 0.24 1" specular="0.3" shininess="0.4"/>
+    <material name="wood" rgba="0.72 0.57 0.42 1" specular="0.05"/>
+    <material name="trim" rgba="0.50 0.37 0.26 1" specular="0.05"/>
+    <material name="floor" rgba="0.62 0.66 0.70 1" specular="0"/>
+    <material name="glaze" rgba="0.25 0.45 0.75 1" specular="0.5" shininess="0.6"/>
+  </asset>
+  <worldbody>
+    <light directional="true" pos="0.5 0.6 1.5" dir="-0.3 -0.45 -1" diffuse="0.55 0.54 0.50" specular="0.25 0.25 0.25"
+           castshadow="false"/>
+    <geom name="floor" type="plane" pos="0 0 -0.72" size="4 4 1" material="floor" contype="0" conaffinity="0"/>
+    <geom name="table" class="thing" type="box" pos="0.28 0 -0.02" size="0.48 0.62 0.02" material="wood"
+          friction="0.8 0.01 0.002"/>
+    <geom name="apron" type="box" pos="0.28 0 -0.06" size="0.46 0.6 0.02" material="trim" contype="0" conaffinity="0"/>
+    <camera name="camera_base" pos="{eye[0]} {eye[1]} {eye[2]}" xyaxes="{camera_axes(eye, at)}" fovy="{fovy}"/>
+    {arm_mjcf.body(opening)}
+    {objects}
+  </worldbody>
+  {arm_mjcf.actuators()}
+</mujoco>
+"""
+
+
+def _bowl(x: float, y: float) -> str:
+    foot, rim, height, wall = BOWL
+    lean = np.arctan2(rim - foot, height)
+    length = np.hypot(rim - foot, height)
+    middle, chord = (foot + rim) / 2, 2 * rim * np.tan(pi / BOWL_SIDES)
+    look = 'class="thing" material="glaze" friction="0.6 0.005 0.0001"'
+    parts = [f'<geom {look} type="cylinder" pos="0 0 {wall / 2}" size="{foot + 0.002:.6g} {wall / 2}" mass="0.09"/>']
+    for k in range(BOWL_SIDES):
+        turn = 2 * pi * k / BOWL_SIDES
+        parts.append(
+            f'<geom {look} type="box" pos="{middle * cos(turn):.6g} {middle * sin(turn):.6g} {height / 2:.6g}" '
+            f'size="{wall / 2} {chord / 2:.6g} {length / 2:.6g}" mass="0.01" '
+            f'xyaxes="{cos(lean) * cos(turn):.6g} {cos(lean) * sin(turn):.6g} {-sin(lean):.6g} '
+            f'{-sin(turn):.6g} {cos(turn):.6g} 0"/>'
+        )
+    return f'<body name="bowl" pos="{x:.6g} {y:.6g} 0"><freejoint name="bowl"/>{"".join(parts)}</body>'
+
+
+def _fruit(name: str, x: float, y: float, yaw: float) -> str:
+    _, kind, size, mass, rgba = next(f for f in FRUIT if f[0] == name)
+    turn = f'xyaxes="{cos(yaw):.6g} {sin(yaw):.6g} 0 {-sin(yaw):.6g} {cos(yaw):.6g} 0"'
+    lying = 'quat="0.70710678 0 0.70710678 0"' if kind == "capsule" else ""
+    return (
+        f'<body name="{name}" pos="{x:.6g} {y:.6g} {_FRUIT_HEIGHT[name]}" {turn}><freejoint name="{name}"/>'
+        f'<geom class="thing" name="{name}" type="{kind}" size="{size}" mass="{mass}" rgba="{rgba}" {lying} '
+        'friction="0.8 0.01 0.002"/></body>'
+    )
+
+
+def _fruit_scene(rng: np.random.Generator) -> str:
+    (x0, x1), (y0, y1) = FRUIT_REGION
+    places: list[tuple[float, float]] = []
+    while len(places) < len(FRUIT):
+        new = float(rng.uniform(x0, x1)), float(rng.uniform(y0, y1))
+        if all(np.hypot(new[0] - p[0], new[1] - p[1]) >= FRUIT_GAP for p in places):
+            places.append(new)
+        elif rng.random() < 0.02:  # a layout that leaves no room for the next one is begun again
+            places.clear()
+    fruit = "".join(_fruit(f[0], *p, float(rng.uniform(-pi, pi))) for f, p in zip(FRUIT, places, strict=True))
+    at = [c + float(rng.uniform(-s, s)) for c, s in zip(BOWL_AT, BOWL_SPREAD, strict=True)]
+    return fruit + _bowl(*at)
+
+
+def _empty_scene(_rng: np.random.Generator) -> str:
+    return ""
+
+
+SCENES: dict[str, Callable[[np.random.Generator], str]] = {"fruit": _fruit_scene, "empty": _empty_scene}

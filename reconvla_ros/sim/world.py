@@ -1,0 +1,82 @@
+"""The physics: a MuJoCo model of a scene, driven by what the firmware tells its motors."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from reconvla_ros.sim import arm_mjcf
+from reconvla_ros.sim.firmware import Drive, Sensed, Servo
+from reconvla_ros.sim.scenes import Scene
+
+Float = NDArray[np.float64]
+
+FORCE_PER_EFFORT = 20.0  # [N] per finger for each N m of gripper effort; a guess
+HELD_FRICTION = 0.1  # share of the gears' friction that is left when the servo works against it
+_KP, _KV = np.array(arm_mjcf.KP), np.array(arm_mjcf.KV)
+
+
+class World:
+    """One scene with the arm at rest and limp; `step` advances it.
+
+    Motors that hold carry the arm's own weight (the firmware compensates gravity); motors that are off fall.
+    """
+
+    def __init__(self, scene: Scene):
+        self.scene = scene
+        self.model = mujoco.MjModel.from_xml_string(scene.mjcf)
+        self.data = mujoco.MjData(self.model)
+        self._servo: list[Servo] | None = None
+        self._carries = np.zeros(6)
+        self._finger_effort = -1.0
+        mujoco.mj_forward(self.model, self.data)
+
+    @property
+    def time(self) -> float:
+        """Simulated time [s]."""
+        return float(self.data.time)
+
+    def step(self, drive: Drive, steps: int = 2) -> None:
+        """Advance `steps` time steps of the model under one `drive`."""
+        self._switch(drive)
+        ctrl = self.data.ctrl
+        # A reference velocity as a shift of the target: kp (q* + kv/kp v* - q) - kv v
+        ctrl[:6] = drive.position + _KV / _KP * drive.velocity
+        ctrl[6:8] = drive.opening / 2
+        for _ in range(steps):
+            self.data.qfrc_applied[:6] = self._carries * self.data.qfrc_bias[:6]
+            mujoco.mj_step(self.model, self.data)
+
+    def _switch(self, drive: Drive) -> None:
+        if drive.servo != self._servo:
+            self._servo = list(drive.servo)
+            hold = np.array([s == Servo.HOLD for s in drive.servo])
+            live = np.array([s != Servo.OFF for s in drive.servo])
+            self.model.actuator_gainprm[:6, 0] = _KP * hold
+            self.model.actuator_biasprm[:6, 1] = -_KP * hold
+            self.model.actuator_biasprm[:6, 2] = -_KV * live
+            self._carries = hold.astype(float)
+            self.model.dof_frictionloss[:6] = np.where(hold, HELD_FRICTION, 1.0) * np.array(arm_mjcf.FRICTION)
+        effort = min(drive.gripper_effort, 3.0) if drive.gripper_on else 0.0
+        if effort != self._finger_effort:
+            self._finger_effort = effort
+            force = effort * FORCE_PER_EFFORT
+            self.model.actuator_forcerange[6:8] = (-force, force)
+
+    def sensed(self) -> Sensed:
+        """What the arm's sensors read now."""
+        data = self.data
+        effort = data.qfrc_actuator[:6] + data.qfrc_applied[:6]
+        opening = max(float(data.qpos[6] + data.qpos[7]), 0.0)
+        grip = -float(data.qfrc_actuator[6] + data.qfrc_actuator[7]) / 2 / FORCE_PER_EFFORT
+        return Sensed(data.qpos[:6].copy(), data.qvel[:6].copy(), effort, opening, grip)
+
+    def body_position(self, name: str) -> Float:
+        """Where a body is [m] (3,), base_link."""
+        return np.array(self.data.body(name).xpos)
+
+    def set_joints(self, position: Float) -> None:
+        """Put the arm at `position` (6,) [rad] at once, at rest."""
+        self.data.qpos[:6], self.data.qvel[:6] = position, 0.0
+        mujoco.mj_forward(self.model, self.data)

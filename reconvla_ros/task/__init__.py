@@ -1,0 +1,1 @@
+"""Tasks and the chunks made for them. Pure: time is an argument."""

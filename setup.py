@@ -1,0 +1,32 @@
+"""pip install of the Python package, for machines that need no ROS nodes (model, training, simulator, tools).
+
+ROS builds the package with CMakeLists.txt (ament_cmake), because it holds messages: docs/decisions/0001-one-package.md.
+"""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).resolve().parent
+requirements = [
+    line.split("#")[0].strip()
+    for line in (here / "requirements" / "base.txt").read_text(encoding="utf-8").splitlines()
+    if line.split("#")[0].strip()
+]
+
+setup(
+    name="reconvla_ros",
+    version="0.1.0",
+    description="ReconVLA, a vision-language-action model, on the AgileX PiPER arm",
+    long_description=(here / "README.md").read_text(encoding="utf-8") if (here / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["reconvla_ros", "reconvla_ros.*"]),
+    data_files=[
+        (f"share/reconvla_ros/{folder}", [f"{folder}/{p.name}" for p in sorted((here / folder).iterdir()) if p.is_file()])
+        for folder in ("config", "launch", "urdf")
+    ],
+    install_requires=requirements,
+    entry_points={"console_scripts": ["reconvla = reconvla_ros.cli.main:main"]},
+)
