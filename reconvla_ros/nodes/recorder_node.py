@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import rclpy
 from rclpy.node import Node
@@ -50,7 +50,11 @@ class RecorderNode(ManagedNode):
         """Check the topics, make the services."""
         self._topics = recorded_topics(self.config)
         self._store = EpisodeStore(episodes_folder(self.config))
-        self._tap_node = rclpy.create_node("recorder_taps", namespace=self.get_namespace())
+        # Remaps given to this process are for the recorder alone, so the taps get names that it has resolved.
+        self._tap_node = rclpy.create_node(
+            f"{self.get_name()}_taps", namespace=self.get_namespace(), use_global_arguments=False,
+            enable_rosout=False, start_parameter_services=False)  # fmt: skip
+        self._topics = tuple(replace(t, name=self.resolve_topic_name(t.name)) for t in self._topics)
         self._state = self.publish_on(RecordState, RECORDER_TOPIC, qos.LATCHED, always=True)
         self.create_subscription(TaskState, "task/state", self._on_task, qos.LATCHED)
         self.create_service(RecordStart, "record/start", self._on_start)
@@ -87,15 +91,13 @@ class RecorderNode(ManagedNode):
         if not instruction.strip() and self._task.state == "RUNNING":
             instruction = self._task.instruction
         episode = self._store.plan(instruction, operator or self.config.operator, tags, _now())
-        schemas = {topic.name: message_schema(topic.type_name) for topic in self._topics}
         folder = self._store.folder(episode)
         bag = BagWriter(folder, crc=self.config.chunk_crc)
         session = RecordingSession(bag, self.config.queue_mb * 1_000_000, self.config.flush_period)
         try:
             self._store.begin(episode)
             for topic in self._topics:
-                full_name = self._tap_node.resolve_topic_name(topic.name)
-                bag.add_topic(full_name, schemas[topic.name], offered(self._tap_node, full_name))
+                bag.add_topic(topic.name, message_schema(topic.type_name), offered(self._tap_node, topic.name))
             taps = Taps(self._tap_node, self._topics, session.put, self.config.poll_period)
         except ReconVlaError:
             session.close()
@@ -149,7 +151,7 @@ class RecorderNode(ManagedNode):
 
     def _on_start(self, request: RecordStart.Request, response: RecordStart.Response) -> RecordStart.Response:
         try:
-            response.path = self.begin(request.instruction, request.operator, list(request.tags))
+            response.path = self.begin(request.instruction, request.operator_name, list(request.tags))
             response.accepted, response.message = True, self._warning or f"recording to {response.path}"
         except ReconVlaError as error:
             response.accepted, response.message = False, str(error)

