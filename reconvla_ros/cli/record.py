@@ -30,7 +30,10 @@ def main(words: list[str]) -> int:
         else:
             stop = RecordStop.Request(outcome=options.outcome, discard=options.discard)
             answer = client.call(RecordStop, "record/stop", stop, answer=60.0)
-    print(answer.message if answer.accepted else f"refused: {answer.message}", file=sys.stdout if answer.accepted else sys.stderr)
+    print(
+        answer.message if answer.accepted else f"refused: {answer.message}",
+        file=sys.stdout if answer.accepted else sys.stderr,
+    )
     if answer.accepted and answer.path:
         print(answer.path)
     return 0 if answer.accepted else 1
