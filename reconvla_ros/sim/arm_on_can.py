@@ -7,8 +7,9 @@ import time
 from dataclasses import dataclass
 
 from reconvla_ros.sim import frames
+from reconvla_ros.sim.arm_io import FirmwareOptions
 from reconvla_ros.sim.bus import ArmBus, BusConfig
-from reconvla_ros.sim.firmware import Firmware, FirmwareOptions
+from reconvla_ros.sim.firmware import Firmware
 from reconvla_ros.sim.scenes import Scene
 from reconvla_ros.sim.shared_state import Identity, StateWriter, path_for
 from reconvla_ros.sim.world import World

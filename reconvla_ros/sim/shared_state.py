@@ -28,7 +28,9 @@ Float = NDArray[np.float64]
 
 MAGIC = b"RVLASIM1"
 SLOTS = 32
-_HEADER = struct.Struct("=8s Q Q Q Q q 32s 64s")  # magic, pid, position and velocity entries, closed, seed, digest, scene
+_HEADER = struct.Struct(
+    "=8s Q Q Q Q q 32s 64s"
+)  # magic, pid, position and velocity entries, closed, seed, digest, scene
 _LATEST = struct.Struct("=Q")
 _LATEST_AT = _HEADER.size
 _RING_AT = 256

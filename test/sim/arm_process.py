@@ -6,9 +6,9 @@ import signal
 import sys
 import threading
 
+from reconvla_ros.sim.arm_io import FirmwareOptions
 from reconvla_ros.sim.arm_on_can import SimulatedArm
 from reconvla_ros.sim.bus import BusConfig
-from reconvla_ros.sim.firmware import FirmwareOptions
 from reconvla_ros.sim.scenes import make
 
 
