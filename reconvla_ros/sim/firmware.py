@@ -73,7 +73,7 @@ class Firmware:
         self.word = _Word()
         self.sensed = Sensed(np.zeros(6), np.zeros(6), np.zeros(6))
         self._smoother = JointSmoother(np.zeros(6))
-        self._target = np.zeros(6)
+        self._target: Float = np.zeros(6)
         self._line: Line | None = None
         self._pose: dict[int, bytes] = {}
         self._now: float | None = None

@@ -108,7 +108,7 @@ class StateWriter:
         at = _RING_AT + (self._sequence % SLOTS) * self._slot
         body = _SLOT.pack(self._sequence, stamp_ns, time.monotonic_ns(), time_s) + position.tobytes()
         body += velocity.tobytes()
-        # The closing number is spoilt first, then the body, then the closing number: a reader in between sees a mismatch.
+        # The closing number is spoilt first and set last: a reader in between sees a mismatch.
         _TAIL.pack_into(self._map, at + self._slot - _TAIL.size, 0, 0)
         self._map[at : at + len(body)] = body
         _TAIL.pack_into(self._map, at + len(body), zlib.crc32(body), self._sequence)

@@ -28,7 +28,7 @@ class World:
         self.model = mujoco.MjModel.from_xml_string(scene.mjcf)
         self.data = mujoco.MjData(self.model)
         self._servo: list[Servo] | None = None
-        self._carries = np.zeros(6)
+        self._carries: Float = np.zeros(6)
         self._finger_effort = -1.0
         mujoco.mj_forward(self.model, self.data)
 
