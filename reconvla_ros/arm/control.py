@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reconvla_ros.arm import tables
 from reconvla_ros.arm.kinematics import Kinematics
 from reconvla_ros.arm.motion import Motion, Step
 from reconvla_ros.arm.protocol import Arm, ArmReport
@@ -168,6 +169,13 @@ class DriverCore:
             self._requests.lease.request("none")
             self._drop()
 
+    def halt(self) -> None:
+        """Forget every request; decelerate and hold. Nothing is latched: the process ends."""
+        with self._lock:
+            self._requests.lease.request("none")
+            self._requests.set_task(None)
+            self._drop()
+
     def clear_stop(self) -> tuple[bool, str]:
         """Clear the stop; the arm holds where it is, old chunks and commands are gone. (cleared, message)."""
         with self._lock:
@@ -273,6 +281,7 @@ class DriverCore:
             # In a dry run nobody powers the motors; the decisions shall be those of a powered arm all the same.
             enabled=(True,) * 6 if self._config.dry_run else state.enabled,
             moving=not self._motion.arrived,
+            words=(tables.CTRL_MODES.get(report.ctrl_mode, ""), tables.ARM_STATUS.get(report.arm_status, "")),
         )
 
     def _follow(self, state: ArmState, now_mono_ns: int) -> None:

@@ -6,8 +6,16 @@ from dataclasses import dataclass
 
 from reconvla_ros.arm import tables
 from reconvla_ros.config import param
-from reconvla_ros.safety.limits import Limits
+from reconvla_ros.safety.limits import HardTable, Limits
 
+HARD = HardTable(
+    tables.JOINT_LOWER,
+    tables.JOINT_UPPER,
+    tables.JOINT_MAX_VELOCITY,
+    tables.JOINT_MAX_ACCELERATION,
+    max(tables.GRIPPER_RANGES),
+    tables.GRIPPER_MAX_EFFORT,
+)
 BUS_TYPES = ("udp_multicast", "socketcan", "virtual")
 
 
@@ -25,6 +33,7 @@ class DriverConfig:
     dry_run: bool = param(True, "nothing is sent to the arm, motions are only computed and shown")
     auto_enable: bool = param(False, "power the motors at start; leave it off on steel")
     rate: float = param(200.0, "control loop", unit="Hz", low=20.0, high=500.0)
+    wait_for_arm: float = param(15.0, "how long to wait for the first frame of the arm", unit="s", low=0.0, high=600.0)
     hold_rate: float = param(
         20.0, "how often the target is repeated while the arm holds", unit="Hz", low=1.0, high=200.0
     )
@@ -100,6 +109,7 @@ class DriverConfig:
             LimitError: one is looser than the hard table or contradicts another.
         """
         return Limits(
+            hard=HARD,
             joint_lower=self.joint_lower,  # type: ignore[arg-type]
             joint_upper=self.joint_upper,  # type: ignore[arg-type]
             joint_speed=[self.joint_speed] * 6,  # type: ignore[arg-type]
