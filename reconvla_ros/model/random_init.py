@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -244,7 +245,7 @@ def write_random(
     vocab, merges = qwen_vocabulary()
     spec, device = SIZES[size], device or torch.device("cpu")
     item = torch.empty(0, dtype=dtype).element_size()
-    partial = folder.with_name(f".{folder.name}.partial")
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:

@@ -127,10 +127,10 @@ def to_yaml(contract: Contract) -> str:
         info: Param = field.metadata["param"]
         value = getattr(contract, field.name)
         plain: Any = list(value) if isinstance(value, tuple) else value
-        text = yaml.safe_dump({field.name: plain}, default_flow_style=None, width=10_000, sort_keys=False).strip()
+        text = yaml.safe_dump(plain, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
         extra = f" [{info.unit}]" if info.unit else ""
         extra += f", one of: {', '.join(info.options)}" if info.options else ""
-        lines += [f"# {info.description}{extra}", text]
+        lines += [f"# {info.description}{extra}", f"{field.name}: {text}"]
     return "\n".join(lines) + "\n"
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
-from reconvla_ros.errors import ConfigError, ContractError
+from reconvla_ros.errors import ContractError
 from reconvla_ros.policy.protocol import Policy
+from reconvla_ros.policy.random_checkpoint import make_checkpoint
 from reconvla_ros.policy.reconvla import Options, ReconVlaPolicy
 from reconvla_ros.policy.scripted import ScriptedPolicy
 from reconvla_ros.policy.settings import PolicyConfig
@@ -20,34 +21,49 @@ HOME_VARIABLE = "RECONVLA_HOME"
 EMBODIMENT = "piper"
 
 
-def demo_folder() -> Path:
-    """Where the demo's random checkpoint lies: ``$RECONVLA_HOME/checkpoints/demo``, by default below ``~/.reconvla``."""
-    home = os.environ.get(HOME_VARIABLE)
-    return (Path(home) if home else Path.home() / ".reconvla") / "checkpoints" / DEMO
+def demo_folder(seed: int = 0) -> Path:
+    """Where the demo's random checkpoint of `seed` lies: below $RECONVLA_HOME, or else the user's cache."""
+    named = os.environ.get(HOME_VARIABLE)
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return (Path(named) if named else cache / "reconvla_ros") / "checkpoints" / f"{DEMO}-{seed}"
 
 
-def open_policy(config: PolicyConfig, progress: Callable[[int, int], None] | None = None) -> Policy:
-    """Load what `config.checkpoint` names.
+def resolve_checkpoint(checkpoint: str, seed: int, say: Callable[[str], None] = lambda line: None) -> Path:
+    """The folder of a checkpoint by name; the demo's is made when it is not there yet (seconds, 45 MB).
 
     Raises:
-        ConfigError: a demo checkpoint that was not made yet, a device that is not there.
+        SetupError: the vocabulary's package is not installed, or the disk is full.
+    """
+    if checkpoint != DEMO:
+        return Path(checkpoint).expanduser()
+    folder = demo_folder(seed)
+    if not folder.is_dir():
+        say(f"making the demo's random checkpoint in {folder}")
+        make_checkpoint(folder, "tiny", seed)
+    return folder
+
+
+def open_policy(
+    config: PolicyConfig,
+    say: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Policy:
+    """Load what the parameters name; `say` gets a line about what is done, `progress` (tensors done, in all).
+
+    Raises:
+        ConfigError: a device that is not there.
         CheckpointError, ContractError: what is wrong with the folder.
     """
-    if config.checkpoint == SCRIPTED:
+    if config.policy == SCRIPTED:
         return ScriptedPolicy()
-    folder = demo_folder() if config.checkpoint == DEMO else Path(config.checkpoint).expanduser()
-    if config.checkpoint == DEMO and not folder.is_dir():
-        raise ConfigError(
-            f"checkpoint 'demo': {folder} does not exist; make it with 'reconvla make-checkpoint {folder}', "
-            f"or give a checkpoint folder or {SCRIPTED!r}"
-        )
     torch.set_num_threads(config.threads)
+    folder = resolve_checkpoint(config.checkpoint, config.seed, say)
     options = Options(config.head, config.require_end, config.attention, config.attention_layer)
     policy = ReconVlaPolicy.from_checkpoint(folder, config.device, config.dtype, options, progress)
-    if policy.contract.embodiment != EMBODIMENT and not config.other_embodiment:
+    if policy.contract.embodiment != EMBODIMENT and not config.simulated:
         raise ContractError(
-            f"contract: embodiment is {policy.contract.embodiment!r}, this arm is {EMBODIMENT!r}; in sim or dry-run, and "
-            "only there, set other_embodiment to run it"
+            f"contract: embodiment is {policy.contract.embodiment!r}, this arm is {EMBODIMENT!r}; another one "
+            "runs in sim only"
         )
     return policy
 

@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from reconvla_ros.model.decode import HEADS, Decoded, decode_chunk
-from reconvla_ros.model.images import pixels
+from reconvla_ros.model.images import normalise, resize_canvas, stitch
 from reconvla_ros.model.model import Loaded, load_model, pick_device, pick_dtype
 from reconvla_ros.model.prompt import IMAGE_ID, prompt_ids
 from reconvla_ros.model.tokens import ActionCodec
 from reconvla_ros.policy.actions import gripper_action_of, state_vector, to_targets
 from reconvla_ros.policy.contract import AXES, Contract, load_contract
+from reconvla_ros.policy.overlay import paint
 from reconvla_ros.types import ActionChunk, ArmState, Float, Observation, Pose
 
 STAGES = ("preprocess", "vision", "prefill", "decode")
@@ -72,6 +73,7 @@ class ReconVlaPolicy:
         self._gripper_action: float | None = None
         self._timings: dict[str, float] = {}
         self._attention: NDArray[np.float32] | None = None
+        self._canvas: NDArray[np.uint8] | None = None
 
     @classmethod
     def from_checkpoint(
@@ -107,6 +109,12 @@ class ReconVlaPolicy:
     def attention(self) -> NDArray[np.float32] | None:
         """Attention of the last prompt position over the image (27, 27), summing to 1; None before the first answer."""
         return self._attention
+
+    def overlay(self) -> NDArray[np.uint8] | None:
+        """What the model was shown (334, 334, 3) with its attention in red; None before the first answer."""
+        if self._attention is None or self._canvas is None:
+            return None
+        return paint(self._canvas, self._attention)
 
     def reset(self) -> None:
         """A new task begins: the last gripper action is taken from the measured opening again."""
@@ -159,7 +167,8 @@ class ReconVlaPolicy:
     def _answer(self, observation: Observation) -> Decoded:
         model, tokenizer, c = self.loaded.model, self.loaded.tokenizer, self.contract
         clock = _Clock(model.device)
-        image = torch.from_numpy(pixels(observation.base, observation.wrist, c.heights))
+        canvas = stitch(observation.base, observation.wrist, c.heights)
+        image = torch.from_numpy(normalise(resize_canvas(canvas)))
         ids = prompt_ids(tokenizer, observation.instruction, self.state_ids(observation), c.prompt)
         clock.lap("preprocess")
         features = model.encode_image(image)
@@ -173,6 +182,7 @@ class ReconVlaPolicy:
         if cache.watched is not None:
             start, side = ids.index(IMAGE_ID), model.config.vision.side
             weights = cache.watched[start : start + side * side].view(side, side)
+            self._canvas = canvas
             self._attention = (weights / weights.sum().clamp_min(1e-12)).cpu().numpy()
         self._timings = clock.stages
         return decoded

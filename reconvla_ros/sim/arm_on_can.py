@@ -99,9 +99,7 @@ class SimulatedArm:
         self._send(self.stats.cycles // SLOW_EVERY != before)
 
     def _send(self, slow: bool) -> None:
-        fast = self.firmware.fast()
-        out = [(can_id, fast[8 * i : 8 * i + 8]) for i, can_id in enumerate(frames.FAST_IDS)]
+        self._bus.send_cycle(frames.FAST_IDS, self.firmware.fast())
         if slow:
-            block = self.firmware.slow()
-            out += [(can_id, block[8 * i : 8 * i + 8]) for i, can_id in enumerate(frames.SLOW_IDS)]
-        self._bus.send(out + self.firmware.replies())
+            self._bus.send_cycle(frames.SLOW_IDS, self.firmware.slow())
+        self._bus.send(self.firmware.replies())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import mujoco
+
 import numpy as np
 from numpy.typing import NDArray
 
 from reconvla_ros.sim import arm_mjcf
+from reconvla_ros.sim.engine import mujoco
 from reconvla_ros.sim.firmware import Drive, Sensed, Servo
 from reconvla_ros.sim.scenes import Scene
 

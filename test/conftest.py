@@ -1,0 +1,44 @@
+"""Isolation: every test gets a DDS domain, a CAN port and folders of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Set before anything imports a library that reads them.
+os.environ.setdefault("MUJOCO_GL", "egl")
+for _name in ("LP_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+
+
+@pytest.fixture
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture
+def sim_port() -> int:
+    """A UDP port for a simulated CAN bus that nobody uses."""
+    from reconvla_ros.cli.network import free_udp_port
+
+    return free_udp_port()
+
+
+@pytest.fixture
+def domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A ROS domain that nobody uses, set for this test and the processes it starts."""
+    from reconvla_ros.cli.network import free_domain
+    from reconvla_ros.cli.places import middleware_environment
+
+    number = free_domain()
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(number))
+    for name, value in middleware_environment().items():
+        monkeypatch.setenv(name, value)
+    yield number
