@@ -18,11 +18,11 @@ _DATA_MARK = b"\xa4data\xc4\x08"  # msgpack: the key "data" and a binary of eigh
 
 
 class _Vector(ctypes.Structure):
-    _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]  # noqa: RUF012
+    _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
 
 
 class _Header(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("name", ctypes.c_void_p),
         ("name_length", ctypes.c_uint32),
         ("vectors", ctypes.c_void_p),
@@ -34,7 +34,7 @@ class _Header(ctypes.Structure):
 
 
 class _Message(ctypes.Structure):
-    _fields_ = [("header", _Header), ("sent", ctypes.c_uint)]  # noqa: RUF012
+    _fields_ = [("header", _Header), ("sent", ctypes.c_uint)]
 
 
 class Datagrams:
