@@ -82,7 +82,12 @@ def test_who_ended_is_reported_once(scripted: Path) -> None:
         supervisor.wait_ready(20.0)
         os.kill(supervisor.running["policy"].process.pid, signal.SIGKILL)
         ended: list[supervise.Running] = []
-        assert wait_until(lambda: bool(ended.extend(supervisor.poll()) or ended), 10.0)
+
+        def seen() -> bool:
+            ended.extend(supervisor.poll())
+            return bool(ended)
+
+        assert wait_until(seen, 10.0)
         assert [r.spec.name for r in ended] == ["policy"]
         assert "killed by SIGKILL" in supervisor.epitaph(ended[0])
         assert supervisor.poll() == []
