@@ -87,7 +87,7 @@ def test_a_missing_joint_is_never_zero() -> None:
 def make_chunk() -> ActionChunk:
     return ActionChunk(
         stamp_ns=STAMP, task_id="a-1", sequence=3, step_dt=0.1, anchor=Pose(np.array([0.2, 0.0, 0.3]), TURN),
-        positions=RNG.random((5, 3)), quaternions=np.tile(TURN, (5, 1)), gripper=np.arange(5) * 0.0175,
+        positions=RNG.random((5, 3)), quaternions=np.tile(TURN, (5, 1)), gripper=np.array([0.0, 0.0175, 0.035, 0.0525, 0.07]),
         confidence=np.full(5, 0.5), token_ids=tuple(range(151387, 151422)), prefix_steps=2,
     )  # fmt: skip
 
