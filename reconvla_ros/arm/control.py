@@ -103,6 +103,11 @@ class DriverCore:
         return self._supervisor.stop_latched
 
     @property
+    def faults(self) -> dict[str, int]:
+        """How often each fault began."""
+        return self._supervisor.counts
+
+    @property
     def holder(self) -> str:
         """Who holds the lease."""
         return self._requests.lease.holder
@@ -128,6 +133,11 @@ class DriverCore:
             if not accepted.ok:
                 self._count(Verdict.REFUSED, accepted.reason)
             return accepted
+
+    def count_refusal(self, reason: str) -> None:
+        """Count a command that could not even be read."""
+        with self._lock:
+            self._count(Verdict.REFUSED, reason)
 
     def _not_ready(self) -> Accepted | None:
         if self._result is not None and self._result.decision.may_move:
