@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reconvla_ros.arm import tables
 from reconvla_ros.arm.kinematics import Kinematics
 from reconvla_ros.arm.motion import Motion, Step
 from reconvla_ros.arm.protocol import Arm, ArmReport
@@ -158,7 +159,7 @@ class DriverCore:
             before = self.holder
             granted, message = self._requests.lease.request(source)
             if granted and before != self.holder:
-                self._drop()
+                self._forget_requests()
             return granted, message
 
     def stop(self, why: str = "arm/stop was called") -> None:
@@ -166,6 +167,13 @@ class DriverCore:
         with self._lock:
             self._supervisor.stop(why)
             self._requests.lease.request("none")
+            self._drop()
+
+    def halt(self) -> None:
+        """Forget every request; decelerate and hold. Nothing is latched: the process ends."""
+        with self._lock:
+            self._requests.lease.request("none")
+            self._requests.set_task(None)
             self._drop()
 
     def clear_stop(self) -> tuple[bool, str]:
@@ -271,8 +279,9 @@ class DriverCore:
             comm_bits=report.comm_bits,
             motor_bits=report.motor_bits,
             # In a dry run nobody powers the motors; the decisions shall be those of a powered arm all the same.
-            enabled=(True,) * 6 if self._config.dry else state.enabled,
+            enabled=(True,) * 6 if self._config.dry_run else state.enabled,
             moving=not self._motion.arrived,
+            words=(tables.CTRL_MODES.get(report.ctrl_mode, ""), tables.ARM_STATUS.get(report.arm_status, "")),
         )
 
     def _follow(self, state: ArmState, now_mono_ns: int) -> None:
@@ -305,10 +314,13 @@ class DriverCore:
             self._motion.anchor(state.position, state.gripper)
 
     def _drop(self) -> None:
-        """Forget every request; decelerate and hold."""
+        """Forget every request, give a lease for homing back; decelerate and hold."""
+        self._requests.lease.release("home")
+        self._forget_requests()
+
+    def _forget_requests(self) -> None:
         self._asked, self._homing = None, False
         self._requests.drop()
-        self._requests.lease.release("home")
         self._motion.stop()
 
     def _leash(self, state: ArmState) -> str:

@@ -1,4 +1,4 @@
-"""What the arm is asked for, and by whom: the lease, the chunk in hand, the newest single command. Time is an argument."""
+"""What the arm is asked for, and by whom: lease, chunk in hand, newest single command. Time is an argument."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rendered RGB-D camera: loads the simulator's scene, follows its state through shared memory, renders its own view."""
+"""A rendered RGB-D camera: loads the simulator's scene, follows its state in shared memory, renders its own view."""
 
 from __future__ import annotations
 
@@ -119,8 +119,8 @@ class SimCamera:
         if self._asked is not None:
             if self._asked.digest != identity.digest:
                 raise CameraError(
-                    f"{self.camera}: asked for scene {self._asked.name!r} seed {self._asked.seed}, but the simulator at "
-                    f"{self._state} runs scene {identity.scene!r} seed {identity.seed} (another model)"
+                    f"{self.camera}: asked for scene {self._asked.name!r} seed {self._asked.seed}, but the simulator "
+                    f"at {self._state} runs scene {identity.scene!r} seed {identity.seed} (another model)"
                 )
             return self._asked
         if identity.scene in SCENES:

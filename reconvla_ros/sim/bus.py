@@ -1,8 +1,8 @@
 """The simulated arm's end of a CAN bus: python-can, with the cost of 3040 frames a second taken down.
 
-On ``udp_multicast`` every socket hears every frame, our own included, and python-can packs each frame anew. So there the
-kernel drops the arm's own ids before they wake us (a socket filter), and frames go out as ready-made datagrams whose
-eight data bytes are exchanged. Other interfaces use plain ``can.Bus``; both ways carry the same frames.
+On ``udp_multicast`` every socket hears every frame, our own included, and python-can packs each frame anew. So there
+the kernel drops the arm's own ids before they wake us (a socket filter), and the frames of a cycle go out as ready-made
+datagrams (`Datagrams`). Other interfaces use plain ``can.Bus``; both ways carry the same frames.
 """
 
 from __future__ import annotations

@@ -134,8 +134,8 @@ def _room() -> str:
         for k in range(PLANKS)
     )
     return (
-        f'{planks}<geom class="looks" type="box" pos="{middle} 0 -0.06" size="{half - 0.02:.6g} {side - 0.02:.6g} 0.02" '
-        'material="trim"/>'
+        f'{planks}<geom class="looks" type="box" pos="{middle} 0 -0.06" material="trim" '
+        f'size="{half - 0.02:.6g} {side - 0.02:.6g} 0.02"/>'
         '<geom class="looks" type="plane" pos="0 0 -0.72" size="3 3 1" material="floor"/>'
         '<geom class="looks" type="plane" pos="-1.4 0 0" zaxis="1 0 0" size="3 3 1" material="wall"/>'
         '<geom class="looks" type="plane" pos="0 -1.6 0" zaxis="0 1 0" size="3 3 1" material="wall"/>'
