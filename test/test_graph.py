@@ -30,7 +30,7 @@ def test_steel_has_no_simulator() -> None:
 def test_everyone_in_one_simulation_has_the_same_bus() -> None:
     nodes = {n.name: n for n in describe({"sim_port": "43210"})}
     assert nodes["simulator"].parameters["sim_port"] == 43210
-    assert nodes["driver"].parameters["udp_port"] == 43210
+    assert nodes["driver"].parameters["sim_port"] == 43210
     assert all(nodes[c].parameters["sim_port"] == 43210 for c in CAMERAS)
 
 
