@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-from pathlib import Path
 
 from bootstrap import environment, system, workspace
 from bootstrap.paths import HOME, ROOT, Ros, SetupError, find_ros
@@ -62,13 +61,13 @@ def main(arguments: list[str]) -> int:
     """Entry."""
     if arguments[:1] == ["--no-setup"]:
         without_setup(arguments[1:])
-    command = arguments[0] if arguments else ""
-    if command in ("", "-h", "--help", "help") and not (HOME / "setup.json").exists():
+    verb = arguments[0] if arguments else ""
+    if verb in ("", "-h", "--help", "help") and not (HOME / "setup.json").exists():
         print(USAGE)
         return 0
     try:
         ros = find_ros()
-        if command == "doctor":
+        if verb == "doctor":
             from bootstrap import doctor
 
             return doctor.main(ros, arguments[1:])
@@ -81,16 +80,16 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         say("interrupted; run the same command again to go on")
         return 130
-    if command == "setup":
+    if verb == "setup":
         say(f"ready: {ros.venv}")
         return 0
     env = workspace.environment(ros)
-    if command == "test":
+    if verb == "test":
         from bootstrap import test
 
         return test.main(ros, env, arguments[1:])
-    os.chdir(Path.cwd())
-    os.execve(ros.interpreter, [str(ros.interpreter), "-m", "reconvla_ros.cli.main", *arguments], env)
+    command = workspace.command_line(ros, arguments)
+    os.execve(command[0], command, env)
     return 1
 
 

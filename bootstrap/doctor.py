@@ -21,7 +21,7 @@ def main(ros: Ros, arguments: list[str]) -> int:
     rows = [*_machine(ros), *_built(ros)]
     extra: list[Row] = []
     if environment.ready(ros) and workspace.ready(ros):
-        command = [str(ros.interpreter), "-m", "reconvla_ros.cli.main", "doctor", "--json", *arguments]
+        command = workspace.command_line(ros, ["doctor", "--json", *arguments])
         done = subprocess.run(command, env=workspace.environment(ros), capture_output=True, text=True)
         try:
             extra = [tuple(row) for row in json.loads(done.stdout)]  # type: ignore[misc]

@@ -91,8 +91,18 @@ def _sourced(script: Path) -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in out.stdout.decode().split("\0") if "=" in entry)
 
 
+def command_line(ros: Ros, words: list[str]) -> list[str]:
+    """The installed `reconvla`. Not `python -m`, which would put the folder we stand in, maybe the sources, first."""
+    return [str(ros.interpreter), str(INSTALL / "bin" / "reconvla"), *words]
+
+
 def _joined(*parts: str) -> str:
     return os.pathsep.join(p for p in parts if p)
+
+
+def _without_sources(env: dict[str, str]) -> str:
+    """PYTHONPATH without this checkout, which ./reconvla adds to find the bootstrap: sources lack the messages."""
+    return _joined(*(p for p in env.get("PYTHONPATH", "").split(os.pathsep) if p != str(ROOT)))
 
 
 def environment(ros: Ros) -> dict[str, str]:
@@ -105,7 +115,7 @@ def environment(ros: Ros) -> dict[str, str]:
         env["AMENT_PREFIX_PATH"] = _joined(str(INSTALL), str(ros.venv))
         # Set here, so that the wheels need not start Python twice to set it themselves.
         env["LD_LIBRARY_PATH"] = _joined(str(INSTALL / "lib"), str(ros.venv / "lib"), env.get("LD_LIBRARY_PATH", ""))
-        env["PYTHONPATH"] = _joined(str(INSTALL / "lib" / version / "site-packages"), env.get("PYTHONPATH", ""))
+        env["PYTHONPATH"] = _joined(str(INSTALL / "lib" / version / "site-packages"), _without_sources(env))
         env["ROS_VERSION"], env["ROS_PYTHON_VERSION"], env["ROS_DISTRO"] = "2", "3", ros.distro
     env["PATH"] = _joined(str(ros.venv / "bin"), str(INSTALL / "bin"), env.get("PATH", ""))
     env["RECONVLA_ROOT"] = str(ROOT)

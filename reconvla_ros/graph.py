@@ -38,7 +38,7 @@ ARGUMENTS = (
     Argument("images", "raw", "what travels from cameras to policy", ("raw", "compressed")),
     Argument("namespace", "", "namespace of every node; a second arm gets its own"),
     Argument("autostart", "true", "lifecycle nodes configure and activate themselves", ("true", "false")),
-    Argument("scene", "fruit_in_bowl", "simulated scene"),
+    Argument("scene", "fruit", "simulated scene"),
     Argument("seed", "0", "seed of the simulated scene and of the demo checkpoint"),
     Argument("sim_port", str(SIM_PORT), "UDP port of the simulated CAN bus; a second simulated arm needs another"),
     Argument("camera_rate", "0", "frames per second of both cameras; 0 = as config/cameras.yaml says"),
@@ -108,11 +108,11 @@ def describe(arguments: Mapping[str, str]) -> list[NodeSpec]:
     """
     a = resolve(arguments)
     auto: dict[str, Scalar] = {"autostart": a["autostart"] == "true"}
-    world: dict[str, Scalar] = {"scene": a["scene"], "seed": int(a["seed"]), "sim_port": int(a["sim_port"])}
+    port = int(a["sim_port"])
     nodes = []
     if a["arm"] == "sim":
         nodes.append(
-            NodeSpec("simulator", "simulator_node", "robot", ("simulator.yaml",), {**world, **auto}, _ONE_THREAD)
+            NodeSpec("simulator", "simulator_node", "robot", ("simulator.yaml",), {"scene": a["scene"], "seed": int(a["seed"]), "sim_port": port, **auto}, _ONE_THREAD)
         )
     elif a["cameras"] == "sim":
         raise ConfigError("cameras:=sim shows the simulated arm; with arm:=piper choose cameras:=realsense")
@@ -121,7 +121,7 @@ def describe(arguments: Mapping[str, str]) -> list[NodeSpec]:
     for camera in CAMERAS:
         extra: dict[str, Scalar] = {"source": a["cameras"], **auto}
         if a["cameras"] == "sim":
-            extra |= world
+            extra["sim_port"] = port
         if int(a["camera_rate"]):
             extra["rate"] = int(a["camera_rate"])
         nodes.append(NodeSpec(camera, "camera_node", "robot", ("cameras.yaml",), extra, _ONE_THREAD))
@@ -145,9 +145,9 @@ def _driver(a: Mapping[str, str]) -> dict[str, Scalar]:
 
 def _policy(a: Mapping[str, str]) -> dict[str, Scalar]:
     values: dict[str, Scalar] = {
+        "policy": a["policy"],
         "checkpoint": a["checkpoint"],
         "seed": int(a["seed"]),
-        "policy": a["policy"],
         "images": a["images"],
         "simulated": a["arm"] == "sim",
     }
@@ -191,6 +191,8 @@ TOPICS: tuple[Topic, ...] = (
     Topic("policy/ee_pose", "geometry_msgs/msg/PoseStamped", "policy"),
     Topic("policy/gripper", "std_msgs/msg/Float32", "policy"),
     Topic("policy/path", "nav_msgs/msg/Path", "policy"),
+    Topic("policy/attention", "sensor_msgs/msg/Image", "policy"),
+    Topic("policy/attention_raw", "sensor_msgs/msg/Image", "policy"),
     Topic("policy/status", "reconvla_ros/msg/PolicyStatus", "policy"),
     Topic("task/state", "reconvla_ros/msg/TaskState", "task", latched=True),
     Topic("record/state", "reconvla_ros/msg/RecordState", "recorder", latched=True),

@@ -18,9 +18,9 @@ from typing import Any
 
 import can
 
+from reconvla_ros.arm.settings import BUS_TYPES
 from reconvla_ros.errors import BusError, choices
 
-BUS_TYPES = ("socketcan", "udp_multicast", "virtual")
 BITRATE = 1_000_000  # [bit/s], fixed by the arm
 # Ids that only a host (or a leader arm) sends: mode, end pose, joint targets, gripper, MIT, enable, e-stop.
 COMMAND_IDS = frozenset({*range(0x150, 0x160), 0x471})

@@ -16,11 +16,11 @@ from reconvla_ros.arm.tables import JOINT_LOWER, JOINT_UPPER, TCP_OFFSET, DhRow,
 from reconvla_ros.errors import KinematicsError
 from reconvla_ros.types import N_JOINTS, Float, Pose
 
-# A solution EAIK calls approximate is taken when its pose error is below this [m and 1]; at the wrist singularity it
-# marks good solutions (2e-8) as approximate too.
+# A solution EAIK calls approximate, and one settled by us, is taken when its pose error is below this [m and 1].
 RESIDUAL = 1e-6
-# Below this |sin q5| joints 4 and 6 turn about one axis and only their sum matters.
-WRIST_SINGULAR = 1e-5
+# Below this |sin q5| joint 5 is set to zero: joints 4 and 6 turn about one axis and only their sum matters.
+WRIST_SINGULAR = 5e-7
+_WRIST_NEAR = 1e-4  # below this |sin q5| the wrist is solved by us
 _SLACK = 1e-6  # [rad] a solution this far beyond a limit is rounding, and is moved onto it
 
 
@@ -93,20 +93,25 @@ class Kinematics:
         frame = self.tcp_matrix(joints)
         return Pose(frame[:3, 3], quaternion_from_matrix(frame))
 
-    def branches(self, tcp: Pose) -> Float:
-        """Every joint position that reaches `tcp`, limits not yet asked: (N, 6) [rad] in [-pi, pi), N in 0..8."""
+    def branches(self, tcp: Pose, joint4: float = 0.0) -> Float:
+        """Every joint position that reaches `tcp`, limits not yet asked: (N, 6) [rad] in [-pi, pi), N in 0..8.
+
+        At the wrist singularity joints 4 and 6 turn about one axis; there joint 4 is taken to be `joint4` [rad].
+        """
         target = np.eye(4)
         target[:3, :3] = matrix_from_quaternion(tcp.quaternion)
         target[:3, 3] = tcp.position - target[:3, :3] @ self._offset
         found = self._robot.calculate_IK(target)
-        solutions = np.asarray(found.Q, dtype=np.float64).reshape(-1, N_JOINTS)
-        approximate = found.is_LS
-        keep = [
-            i
-            for i, q in enumerate(solutions)
-            if not approximate[i] or float(np.abs(self.flange(q) - target).max()) < RESIDUAL
-        ]
-        return _wrap(solutions[keep])
+        kept = []
+        for q, approximate in zip(
+            np.asarray(found.Q, dtype=np.float64).reshape(-1, N_JOINTS), found.is_LS, strict=True
+        ):
+            singular = abs(math.sin(q[4])) < _WRIST_NEAR and math.cos(q[4]) > 0.0
+            if singular:
+                q = self._settle_wrist(q, target, joint4)
+            if not (approximate or singular) or float(np.abs(self.flange(q) - target).max()) < RESIDUAL:
+                kept.append(q)
+        return _wrap(np.array(kept).reshape(-1, N_JOINTS))
 
     def solve(self, tcp: Pose, seed: Float, max_jump: float = math.inf) -> Float:
         """The branch inside the limits nearest to `seed` (6,).
@@ -115,11 +120,10 @@ class Kinematics:
             KinematicsError: out of reach, every branch outside the limits (the nearest miss is named), or the nearest
                 branch is further than `max_jump` [rad] from the seed in some joint.
         """
-        branches = self.branches(tcp)
+        branches = self.branches(tcp, float(seed[3]))
         where = np.array2string(tcp.position, precision=4)
         if not len(branches):
             raise KinematicsError(f"tcp {where} m: no joint position reaches it")
-        branches = np.array([self._settle_wrist(q, seed) for q in branches])
         inside = branches[self._violation(branches) <= _SLACK]
         if not len(inside):
             nearest = branches[int(np.argmin(self._violation(branches)))]
@@ -153,11 +157,18 @@ class Kinematics:
         """How far (N,) [rad] the worst joint of each row lies outside the limits; negative inside."""
         return np.maximum(self._lower - joints, joints - self._upper).max(axis=1)
 
-    def _settle_wrist(self, q: Float, seed: Float) -> Float:
-        """At the wrist singularity keep joint 4 where it is and give joint 6 the rest."""
-        if abs(math.sin(q[4])) > WRIST_SINGULAR or math.cos(q[4]) < 0.0:
-            return q
-        settled = q.copy()
-        settled[3] = seed[3]
-        settled[5] = _wrap(np.array([q[3] + q[5] - seed[3]]))[0]
-        return settled
+    def _settle_wrist(self, q: Float, target: Float, joint4: float) -> Float:
+        """The wrist anew from the first three joints: near its singularity EAIK loses the sum of joints 4 and 6.
+
+        The wrist turns as Rz(q4) Ry(q5) Rz(q6); of its two solutions the one with joint 4 near `joint4` is given.
+        """
+        base = np.array([*q[:3], 0.0, 0.0, 0.0])
+        left = self.flange(base)[:3, :3].T @ target[:3, :3]
+        sine = math.hypot(left[0, 2], left[1, 2])
+        if sine < WRIST_SINGULAR:
+            turn = math.atan2(left[1, 0] - left[0, 1], left[0, 0] + left[1, 1])
+            return np.array([*q[:3], joint4, 0.0, turn - joint4])
+        wrist = np.array([math.atan2(left[1, 2], left[0, 2]), math.asin(sine), math.atan2(left[2, 1], -left[2, 0])])
+        if abs(_wrap(wrist[:1] - joint4)[0]) > math.pi / 2:
+            wrist = np.array([wrist[0] + math.pi, -wrist[1], wrist[2] + math.pi])
+        return np.array([*q[:3], *wrist])

@@ -72,6 +72,7 @@ class PiperArm:
         speed_percent: MOVE J speed of 0x151.
         mounting: of the base, "keep" leaves the arm's own setting.
         gripper_effort: [N m].
+        wait: how long `open` waits for the first frame [s].
         clock: monotonic [ns].
     """
 
@@ -81,13 +82,14 @@ class PiperArm:
         speed_percent: int = 50,
         mounting: str = "keep",
         gripper_effort: float = 1.0,
+        wait: float = 0.0,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._address = address
         self._speed = speed_percent
         self._mounting = _MOUNTING[mounting]
         self._effort = round(gripper_effort * 1000.0)
-        self._clock = clock
+        self._clock, self._wait = clock, wait
         self._lock = threading.RLock()
         self._bus_lock = can_bus.BusLock(address)
         self._sdk: Any = None
@@ -104,19 +106,28 @@ class PiperArm:
         can_bus.check_interface(self._address)
         self._bus_lock.acquire()
         try:
-            heard = can_bus.listen(self._address, _LISTEN)
-            can_bus.refuse_foreign_commands(self._address, heard)
-            if can_bus.STATUS_ID not in heard:
-                seen = ", ".join(f"{i:#05x}" for i in sorted(heard)) or "nothing"
-                raise BusError(
-                    f"CAN bus {self._address}: no arm (0x2A1 not heard in {_LISTEN} s, heard: {seen}); "
-                    "check power, cable and, in sim, that the simulator runs on the same port"
-                )
+            self._listen()
             self._connect()
             self._await_feedback()
         except BaseException:
             self.close()
             raise
+
+    def _listen(self) -> None:
+        """Hear the arm, and nobody who commands it, before anything is sent."""
+        end = time.monotonic() + self._wait
+        while True:
+            heard = can_bus.listen(self._address, _LISTEN)
+            can_bus.refuse_foreign_commands(self._address, heard)
+            if can_bus.STATUS_ID in heard:
+                return
+            if time.monotonic() >= end:
+                break
+        seen = ", ".join(f"{i:#05x}" for i in sorted(heard)) or "nothing"
+        raise BusError(
+            f"CAN bus {self._address}: no arm (0x2A1 not heard in {max(self._wait, _LISTEN):g} s, heard: {seen}); "
+            "check power, cable and, in sim, that the simulator runs on the same port"
+        )
 
     def _connect(self) -> None:
         name = f"{self._address.key}#{next(_instances)}"

@@ -6,7 +6,17 @@ from dataclasses import dataclass
 
 from reconvla_ros.arm import tables
 from reconvla_ros.config import param
-from reconvla_ros.safety.limits import Limits
+from reconvla_ros.safety.limits import HardTable, Limits
+
+HARD = HardTable(
+    tables.JOINT_LOWER,
+    tables.JOINT_UPPER,
+    tables.JOINT_MAX_VELOCITY,
+    tables.JOINT_MAX_ACCELERATION,
+    max(tables.GRIPPER_RANGES),
+    tables.GRIPPER_MAX_EFFORT,
+)
+BUS_TYPES = ("udp_multicast", "socketcan", "virtual")
 
 
 @dataclass(frozen=True)
@@ -14,20 +24,16 @@ class DriverConfig:
     """config/piper.yaml, section `driver`."""
 
     arm: str = param(
-        "sim", "the arm behind the bus; 'sim' also means: enabled and not dry by itself", options=("sim", "piper")
+        "sim", "what is behind the bus, for messages; the driver treats both alike", options=("sim", "piper")
     )
-    bus_type: str = param(
-        "auto", "kind of CAN bus; auto: udp_multicast in sim, socketcan on steel",
-        options=("auto", "socketcan", "udp_multicast", "virtual"),
-    )  # fmt: skip
+    can_interface: str = param("udp_multicast", "python-can interface", options=BUS_TYPES)
     can_port: str = param("can0", "SocketCAN interface, or channel of a virtual bus")
     udp_group: str = param("239.74.163.2", "multicast group of the simulated bus")
-    udp_port: int = param(43113, "port of the simulated bus; one per arm", low=1024, high=65535)
-    dry_run: str = param(
-        "auto", "true: nothing is sent; auto: false in sim, true on steel", options=("auto", "true", "false")
-    )
-    auto_enable: str = param("auto", "power the motors at start; auto: in sim only", options=("auto", "true", "false"))
+    sim_port: int = param(43113, "UDP port of the simulated bus; one per arm", low=1024, high=65535)
+    dry_run: bool = param(True, "nothing is sent to the arm, motions are only computed and shown")
+    auto_enable: bool = param(False, "power the motors at start; leave it off on steel")
     rate: float = param(200.0, "control loop", unit="Hz", low=20.0, high=500.0)
+    wait_for_arm: float = param(15.0, "how long to wait for the first frame of the arm", unit="s", low=0.0, high=600.0)
     hold_rate: float = param(
         20.0, "how often the target is repeated while the arm holds", unit="Hz", low=1.0, high=200.0
     )
@@ -90,27 +96,11 @@ class DriverConfig:
     trace_rate: float = param(50.0, "largest rate of arm/action_trace", unit="Hz", low=1.0, high=500.0)
 
     @property
-    def simulated(self) -> bool:
-        """Whether a simulator is behind the bus."""
-        return self.arm == "sim"
-
-    @property
-    def dry(self) -> bool:
-        """Whether nothing may be sent."""
-        return self.dry_run == "true" or (self.dry_run == "auto" and not self.simulated)
-
-    @property
-    def enables(self) -> bool:
-        """Whether the motors are powered at start."""
-        return self.auto_enable == "true" or (self.auto_enable == "auto" and self.simulated)
-
-    @property
     def bus(self) -> tuple[str, str, int]:
-        """Bus type, channel, port."""
-        kind = self.bus_type
-        if kind == "auto":
-            kind = "udp_multicast" if self.simulated else "socketcan"
-        return (kind, self.udp_group, self.udp_port) if kind == "udp_multicast" else (kind, self.can_port, 0)
+        """Interface, channel, port (0 where there is none)."""
+        if self.can_interface == "udp_multicast":
+            return self.can_interface, self.udp_group, self.sim_port
+        return self.can_interface, self.can_port, 0
 
     def limits(self) -> Limits:
         """The limits these parameters make.
@@ -119,6 +109,7 @@ class DriverConfig:
             LimitError: one is looser than the hard table or contradicts another.
         """
         return Limits(
+            hard=HARD,
             joint_lower=self.joint_lower,  # type: ignore[arg-type]
             joint_upper=self.joint_upper,  # type: ignore[arg-type]
             joint_speed=[self.joint_speed] * 6,  # type: ignore[arg-type]

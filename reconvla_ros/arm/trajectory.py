@@ -100,14 +100,21 @@ class JointTrajectory:
             time = max(0.0, self._output.time - (1.0 - scale) * self._period)
             position, velocity, acceleration = self._output.trajectory.at_time(time)
             self._input.current_position = position
-            self._input.current_velocity = velocity
-            self._input.current_acceleration = acceleration
+            # Less time passed on the way than on the clock: what the joints really do is slower by that share.
+            self._input.current_velocity = [v * scale for v in velocity]
+            self._input.current_acceleration = [a * scale * scale for a in acceleration]
         else:
             self._output.pass_to_input(self._input)
-        speed = self.velocity * scale
-        self._done = self._result == Result.Finished and scale >= 1.0
-        self._done = self._done and bool(np.all(np.abs(speed) < REST_VELOCITY))
-        return self.position, speed
+        arrived = self._result == Result.Finished and scale >= 1.0
+        self._done = arrived and bool(np.all(np.abs(self.velocity) < REST_VELOCITY))
+        return self.position, self.velocity
+
+    def braking_point(self, lower: Float, upper: Float) -> Float:
+        """About where a stop from here would end (6,) [rad], inside `lower`..`upper`."""
+        speed = self.velocity
+        jerk = self._input.max_jerk[0]
+        ahead = speed * (np.abs(speed) / (2.0 * self._normal) + self._normal / (2.0 * jerk))
+        return np.clip(self.position + ahead, lower, upper)
 
     def step(self) -> tuple[Float, Float]:
         """One tick: position [rad] and velocity [rad/s], each (6,)."""

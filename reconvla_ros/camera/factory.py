@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from reconvla_ros.camera.protocol import Camera
 from reconvla_ros.camera.settings import CameraConfig
 from reconvla_ros.types import Pose
@@ -13,12 +15,11 @@ def make(config: CameraConfig, name: str) -> Camera:
     """The camera `name`, not opened yet."""
     if config.source == "sim":
         from reconvla_ros.camera.sim import SimCamera
-        from reconvla_ros.sim import scenes
+        from reconvla_ros.sim.bus import BusConfig
+        from reconvla_ros.sim.shared_state import path_for
 
-        return SimCamera(
-            name, scenes.make(config.scene, config.seed), port=config.sim_port,
-            width=config.width, height=config.height, rate=float(config.rate),
-        )  # fmt: skip
+        state = path_for(BusConfig(port=config.sim_port).name)
+        return SimCamera(name, state, width=config.width, height=config.height, rate=float(config.rate))
     from reconvla_ros.camera.realsense import RealSenseCamera
 
     return RealSenseCamera(name, config.serial, config.width, config.height, config.rate)
@@ -27,8 +28,8 @@ def make(config: CameraConfig, name: str) -> Camera:
 def mount(config: CameraConfig, name: str) -> tuple[str, Pose]:
     """(parent frame, pose of the colour optical frame in it)."""
     if config.source == "sim":
-        from reconvla_ros.camera.sim import true_mount
-        from reconvla_ros.sim import scenes
+        from reconvla_ros.camera.sim import mounting
 
-        return true_mount(scenes.make(config.scene, config.seed), name)
-    return config.parent_frame, Pose(config.position, config.quaternion)
+        true = mounting(name)
+        return true.parent, true.pose
+    return config.parent_frame, Pose(np.array(config.position), np.array(config.quaternion))

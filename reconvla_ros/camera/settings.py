@@ -24,6 +24,4 @@ class CameraConfig:
     quaternion: tuple[float, ...] = param(
         (0.0, 0.0, 0.0, 1.0), "x y z w of the colour optical frame in parent_frame; sim uses its own", length=4
     )
-    scene: str = param("fruit_in_bowl", "simulated scene; must be the simulator's")
-    seed: int = param(0, "seed of the simulated scene; must be the simulator's", low=0, high=2**31 - 1)
     sim_port: int = param(43113, "UDP port of the simulated CAN bus; names the simulator", low=1024, high=65535)

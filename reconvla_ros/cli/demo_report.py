@@ -41,9 +41,15 @@ def timed(stages: dict[str, float], name: str) -> Iterator[None]:
 
 def make_sure_of_checkpoint(values: Mapping[str, str]) -> str:
     """Make the demo's random checkpoint when it is asked for and not there yet; returns what kind of checkpoint it is."""
-    from reconvla_ros.policy.factory import prepare
+    from reconvla_ros.policy.contract import load_contract
+    from reconvla_ros.policy.factory import resolve_checkpoint
 
-    return prepare(values["checkpoint"])
+    if values["policy"] == "scripted":
+        return "scripted"
+    folder = resolve_checkpoint(
+        values["checkpoint"], int(values["seed"]), lambda text: print(f"demo: {text}", flush=True)
+    )
+    return load_contract(folder).checkpoint_kind
 
 
 def _percentiles(values: Sequence[float]) -> dict[str, float]:

@@ -24,6 +24,20 @@ def share() -> Path:
     raise SetupError("config/ of reconvla_ros is not installed; remedy: ./reconvla setup, or source install/setup.bash")
 
 
+def executables() -> Path:
+    """Folder of the nodes' executables.
+
+    Raises:
+        SetupError: the workspace is not built; nodes need its messages.
+    """
+    folder = share().parent.parent / "lib" / "reconvla_ros"
+    if not folder.is_dir():
+        raise SetupError(
+            "the nodes are not installed; remedy: ./reconvla setup, or colcon build and source install/setup.bash"
+        )
+    return folder
+
+
 def state() -> Path:
     """Folder for what commands leave behind (logs of runs, the demo's checkpoint)."""
     named = os.environ.get("RECONVLA_HOME")

@@ -21,7 +21,7 @@ from typing import IO
 
 import yaml
 
-from reconvla_ros.cli.places import middleware_environment, share
+from reconvla_ros.cli.places import executables, middleware_environment, share
 from reconvla_ros.errors import SetupError
 from reconvla_ros.graph import NodeSpec
 
@@ -88,7 +88,8 @@ class Supervisor:
         """The command line of one node; its own parameters go through a file, so that no type is guessed."""
         own = self._folder / f"{spec.name}.yaml"
         own.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(spec.parameters)}}))
-        command = [sys.executable, "-m", f"reconvla_ros.nodes.{spec.executable}", "--ros-args"]
+        # The installed executable rather than `python -m`, which would put the folder we stand in first.
+        command = [sys.executable, str(executables() / spec.executable), "--ros-args"]
         command += ["-r", f"__node:={spec.name}"]
         if self._namespace:
             command += ["-r", f"__ns:=/{self._namespace.strip('/')}"]

@@ -123,7 +123,7 @@ class TaskNode(ManagedNode):
             task = self._begin(request.instruction, request.timeout)
         except TaskError as error:
             response.accepted, response.message = False, str(error)
-            self.get_logger().warning(f"task refused: {str(error):.200}")
+            self.get_logger().warning(f"task refused: {error!s:.200}")
             return response
         response.accepted, response.task_id = True, task.task_id
         response.message = f"running for at most {task.timeout:g} s; task/cancel ends it and the arm holds"

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconvla_ros import graph
 from reconvla_ros.config import param
 from reconvla_ros.errors import ConfigError, choices
 from reconvla_ros.recording.schema import split_type
 
 WORDS = ("latched",)
+RECORDER_TOPIC = "record/state"  # what the recorder says itself; recording it would change it
 
 
 @dataclass(frozen=True)
@@ -17,13 +19,14 @@ class RecorderConfig:
     """Parameters of the recorder node; the file is config/recorder.yaml, the node's name `recorder`."""
 
     folder: str = param("episodes", "where episodes are written; made when missing, relative to the working folder")
-    topics: tuple[str, ...] = param((), "one topic a line: name, type, and 'latched' when its last message is kept")
+    extra: tuple[str, ...] = param((), "topics besides those of the graph: name, type, 'latched' if it is")
+    exclude: tuple[str, ...] = param((), "topics of the graph that are not recorded")
+    record_at_start: bool = param(False, "open an episode as soon as the node is active")
+    instruction: str = param("not given", "of the episode that record_at_start opens")
     operator: str = param("", "who demonstrates, when record/start does not say")
-    chunk_crc: bool = param(True, "a checksum per chunk of the bag; costs about 0.2 ms of CPU per MB")
+    chunk_crc: bool = param(True, "a checksum per chunk of the bag; costs about 0.3 ms of CPU per MB")
     queue_mb: int = param(256, "messages waiting for the disk; beyond it they are dropped and counted", unit="MB",
                           low=16, high=8192)  # fmt: skip
-    image_depth: int = param(60, "messages the middleware keeps per image topic (2 s at 30 Hz)", low=1, high=1000)
-    depth: int = param(1000, "messages the middleware keeps per other topic", low=1, high=100000)
     poll_period: float = param(0.005, "how often the middleware's queues are emptied", unit="s", low=0.001, high=0.1)
     flush_period: float = param(0.5, "most that a crash may cost", unit="s", low=0.05, high=1.0)
     match_timeout: float = param(2.0, "longest that record/start waits for publishers to match", unit="s", low=0.0,
@@ -35,42 +38,54 @@ class RecorderConfig:
 
 @dataclass(frozen=True)
 class RecordedTopic:
-    """One line of `topics`: name relative to the namespace, message type, whether it is latched."""
+    """One topic to record: name relative to the namespace, message type, whether it is latched."""
 
     name: str
     type_name: str
     latched: bool = False
-
-    @property
-    def is_image(self) -> bool:
-        """Large messages get a shorter queue."""
-        return self.type_name == "sensor_msgs/msg/Image"
 
 
 def parse_topics(lines: tuple[str, ...]) -> tuple[RecordedTopic, ...]:
     """`camera_base/color/image_raw sensor_msgs/msg/Image` and the like -> topics.
 
     Raises:
-        ConfigError: a line of another form, a topic named twice, no topic at all.
+        ConfigError: a line of another form, a topic named twice.
     """
     topics: dict[str, RecordedTopic] = {}
     for line in lines:
         words = line.split()
         if len(words) not in (2, 3) or (len(words) == 3 and words[2] not in WORDS):
             extra = f"; {choices(words[2], WORDS)}" if len(words) == 3 else ""
-            raise ConfigError(f"recorder.topics: expected 'name type [latched]', got {line!r}{extra}")
+            raise ConfigError(f"recorder.extra: expected 'name type [latched]', got {line!r}{extra}")
         name, type_name = words[0], words[1]
         if len(type_name.split("/")) != 3:
-            raise ConfigError(f"recorder.topics: type of {name}: expected package/msg/Type, got {type_name!r}")
+            raise ConfigError(f"recorder.extra: type of {name}: expected package/msg/Type, got {type_name!r}")
         split_type(type_name)
         if name in topics:
-            raise ConfigError(f"recorder.topics: {name} is named twice")
+            raise ConfigError(f"recorder.extra: {name} is named twice")
         topics[name] = RecordedTopic(name, type_name, len(words) == 3)
-    if not topics:
-        raise ConfigError("recorder.topics: must name at least one topic")
     return tuple(topics.values())
 
 
 def episodes_folder(config: RecorderConfig) -> Path:
     """The folder of the episodes, `~` expanded."""
     return Path(config.folder).expanduser()
+
+
+def recorded_topics(config: RecorderConfig) -> tuple[RecordedTopic, ...]:
+    """Every topic of the graph but our own, less `exclude`, plus `extra`.
+
+    Raises:
+        ConfigError: `exclude` names a topic that is not there, `extra` one that is.
+    """
+    topics = {t.name: RecordedTopic(t.name, t.type, t.latched) for t in graph.TOPICS if t.name != RECORDER_TOPIC}
+    extra = parse_topics(config.extra)
+    for topic in extra:
+        if topic.name in topics:
+            raise ConfigError(f"recorder.extra: {topic.name} is recorded already")
+    topics |= {topic.name: topic for topic in extra}
+    for name in config.exclude:
+        if name not in topics:
+            raise ConfigError(f"recorder.exclude: {choices(name, topics)}")
+        del topics[name]
+    return tuple(topics.values())

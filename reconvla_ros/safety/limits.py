@@ -8,16 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from reconvla_ros.arm import tables
 from reconvla_ros.errors import LimitError, ShapeError
 from reconvla_ros.types import N_JOINTS, Float, frozen_array
 
-# The hard ceiling of what a configuration may ask for. Joint figures are the firmware's (arm/tables.py); the rest is
-# ours: about what one joint at its firmware maximum does to the TCP of a half-stretched arm.
+# The ceiling of what a configuration may ask for at the TCP, ours: about what one joint at its firmware maximum does
+# to the TCP of a half-stretched arm. The arm's own ceilings come with its `HardTable`.
 MAX_TCP_SPEED = 1.0  # [m/s]
 MAX_TCP_ANGULAR_SPEED = 3.0  # [rad/s]
 MAX_REACH = 0.80  # [m] no workspace box may lie further out: 0.63 to the flange plus the tool
 MAX_COMMAND_AGE = 1.0  # [s]
+
+
+@dataclass(frozen=True)
+class HardTable:
+    """What the arm itself bounds, whatever a configuration says: joints (6,) [rad], [rad/s], [rad/s^2], [m], [N m]."""
+
+    joint_lower: tuple[float, ...]
+    joint_upper: tuple[float, ...]
+    joint_speed: float
+    joint_acceleration: float
+    gripper_range: float
+    gripper_effort: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +37,7 @@ class Limits:
     than the hard table; the defaults are those of a first motion.
 
     Attributes:
+        hard: the table of the arm.
         joint_lower, joint_upper: (6,) [rad].
         joint_margin: inside both ends [rad]; outside it only inward motion and holding pass.
         joint_speed, joint_acceleration: per joint (6,) [rad/s], [rad/s^2].
@@ -38,6 +50,7 @@ class Limits:
         clamp_distance: a target at most this far outside the box is moved onto it, beyond it is refused [m].
     """
 
+    hard: HardTable
     joint_lower: Float
     joint_upper: Float
     joint_speed: Float
@@ -70,10 +83,11 @@ class Limits:
                 raise LimitError(str(error)) from error
         _ordered("joint", self.joint_lower, self.joint_upper)
         _ordered("workspace", self.workspace_lower, self.workspace_upper)
-        _within("joint_lower", self.joint_lower, np.array(tables.JOINT_LOWER), np.array(tables.JOINT_UPPER))
-        _within("joint_upper", self.joint_upper, np.array(tables.JOINT_LOWER), np.array(tables.JOINT_UPPER))
-        _between("joint_speed", self.joint_speed, tables.JOINT_MAX_VELOCITY, "rad/s")
-        _between("joint_acceleration", self.joint_acceleration, tables.JOINT_MAX_ACCELERATION, "rad/s^2")
+        lowest, highest = np.array(self.hard.joint_lower), np.array(self.hard.joint_upper)
+        _within("joint_lower", self.joint_lower, lowest, highest)
+        _within("joint_upper", self.joint_upper, lowest, highest)
+        _between("joint_speed", self.joint_speed, self.hard.joint_speed, "rad/s")
+        _between("joint_acceleration", self.joint_acceleration, self.hard.joint_acceleration, "rad/s^2")
         for name, value in (("workspace_lower", self.workspace_lower), ("workspace_upper", self.workspace_upper)):
             _within(name, value, np.full(3, -MAX_REACH), np.full(3, MAX_REACH))
         self._check_scalars()
@@ -86,8 +100,8 @@ class Limits:
             ("tcp_angular_speed", 1e-4, MAX_TCP_ANGULAR_SPEED, "rad/s"),
             ("table_z", -MAX_REACH, MAX_REACH, "m"),
             ("table_clearance", 0.0, MAX_REACH, "m"),
-            ("gripper_range", 1e-4, max(tables.GRIPPER_RANGES), "m"),
-            ("gripper_effort", 0.0, tables.GRIPPER_MAX_EFFORT, "N m"),
+            ("gripper_range", 1e-4, self.hard.gripper_range, "m"),
+            ("gripper_effort", 0.0, self.hard.gripper_effort, "N m"),
             ("command_age", 1e-3, MAX_COMMAND_AGE, "s"),
             ("target_distance", 1e-3, 2.0 * MAX_REACH, "m"),
             ("clamp_distance", 0.0, 0.1, "m"),

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from reconvla_ros.arm import tables
-
 
 class State(Enum):
     """As in ArmStatus.msg."""
@@ -27,7 +25,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known at one tick; ages [s] on a monotonic clock."""
+    """What is known at one tick; ages [s] on a monotonic clock; `words` say `ctrl_mode`, `arm_status` to a person."""
 
     connected: bool = True
     bus_ok: bool = True
@@ -39,6 +37,7 @@ class Facts:
     motor_bits: tuple[int, ...] = (0,) * 6
     enabled: tuple[bool, ...] = (True,) * 6
     moving: bool = False
+    words: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ FAULTS: tuple[Fault, ...] = (
         "arm_status",
         lambda f, s: f.arm_status != 0,
         True,
-        lambda f: f"arm reports {f.arm_status}: {tables.ARM_STATUS.get(f.arm_status, 'unknown')}",
+        lambda f: f"arm reports status {f.arm_status} {f.words[1]}".rstrip(),
     ),
     Fault("joint_comm", lambda f, s: f.comm_bits != 0, True, lambda f: f"lost joints, bits {f.comm_bits:#04x}"),
     Fault(
@@ -88,7 +87,7 @@ FAULTS: tuple[Fault, ...] = (
         "ctrl_mode",
         lambda f, s: f.ctrl_mode not in (0, 1),
         False,
-        lambda f: f"arm is in mode {f.ctrl_mode}: {tables.CTRL_MODES.get(f.ctrl_mode, 'unknown')}, not CAN",
+        lambda f: f"arm is in mode {f.ctrl_mode} {f.words[0]}, not under CAN control",
     ),
 )
 

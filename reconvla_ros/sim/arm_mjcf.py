@@ -64,7 +64,8 @@ def _finger(side: str, sign: int, stroke: float) -> str:
     finger = BODIES["finger"]
     return (
         f'<body name="finger_{side}" pos="0 0 0">'
-        f'<joint name="finger_{side}" type="slide" axis="0 {sign} 0" range="0 {stroke:.9g}" damping="2" armature="0.05"/>'
+        f'<joint name="finger_{side}" type="slide" axis="0 {sign} 0" range="0 {stroke:.9g}" damping="2" '
+        'armature="0.05"/>'
         f'<inertial mass="{finger.mass}" pos="0 {sign * 0.008} 0.118" diaginertia="{_numbers(finger.inertia)}"/>'
         f'<geom class="arm" type="box" pos="0 {sign * 0.013} 0.112" size="0.009 0.005 0.018" material="{DARK}"/>'
         f'<geom class="pad" name="pad_{side}" type="box" pos="0 {sign * 0.004} 0.125" size="0.011 0.004 0.02"/>'
@@ -89,7 +90,8 @@ def body(opening: float) -> str:
         inside = (
             f'<body name="{link.name}" pos="{_numbers(link.position)}" quat="{_numbers(link.quaternion)}">'
             f'<joint name="joint{i + 1}" axis="0 0 1" range="{low} {high}" damping="1" armature="0.1" '
-            f'frictionloss="{FRICTION[i]}" solimpfriction="0.9995 0.9995 0.001"/>{_inertial(BODIES[link.name])}{_geoms(_SHAPES[link.name])}{inside}</body>'
+            f'frictionloss="{FRICTION[i]}" solimpfriction="0.9995 0.9995 0.001"/>'
+            f"{_inertial(BODIES[link.name])}{_geoms(_SHAPES[link.name])}{inside}</body>"
         )
     base = (
         '<geom class="looks" type="cylinder" fromto="0 0 0 0 0 0.012" size="0.072" material="dark"/>'

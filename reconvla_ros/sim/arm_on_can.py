@@ -7,8 +7,9 @@ import time
 from dataclasses import dataclass
 
 from reconvla_ros.sim import frames
+from reconvla_ros.sim.arm_io import FirmwareOptions
 from reconvla_ros.sim.bus import ArmBus, BusConfig
-from reconvla_ros.sim.firmware import Firmware, FirmwareOptions
+from reconvla_ros.sim.firmware import Firmware
 from reconvla_ros.sim.scenes import Scene
 from reconvla_ros.sim.shared_state import Identity, StateWriter, path_for
 from reconvla_ros.sim.world import World
@@ -43,6 +44,7 @@ class SimulatedArm:
         self.firmware = Firmware(options or FirmwareOptions())
         self.world = World(scene)
         self.stats = LoopStats()
+        self._sensed = self.world.sensed()
         model = self.world.model
         identity = Identity(scene.name, scene.seed, scene.digest, model.nq, model.nv)
         self._writer = StateWriter(path_for(config.name), identity)
@@ -89,19 +91,18 @@ class SimulatedArm:
             self.firmware.receive(can_id, data)
         before = self.stats.cycles // SLOW_EVERY
         for _ in range(steps):
-            drive = self.firmware.tick(self.world.time, self.world.sensed())
+            drive = self.firmware.tick(self.world.time, self._sensed)
             self.world.step(drive, STEPS)
+            self._sensed = self.world.sensed()
         self.stats.cycles += steps
         self.stats.wakes += 1
         data = self.world.data
         self._writer.publish(time.time_ns(), self.world.time, data.qpos, data.qvel)
-        self.firmware.sensed = self.world.sensed()
+        self.firmware.sensed = self._sensed
         self._send(self.stats.cycles // SLOW_EVERY != before)
 
     def _send(self, slow: bool) -> None:
-        fast = self.firmware.fast()
-        out = [(can_id, fast[8 * i : 8 * i + 8]) for i, can_id in enumerate(frames.FAST_IDS)]
+        self._bus.send_cycle(frames.FAST_IDS, self.firmware.fast())
         if slow:
-            block = self.firmware.slow()
-            out += [(can_id, block[8 * i : 8 * i + 8]) for i, can_id in enumerate(frames.SLOW_IDS)]
-        self._bus.send(out + self.firmware.replies())
+            self._bus.send_cycle(frames.SLOW_IDS, self.firmware.slow())
+        self._bus.send(self.firmware.replies())

@@ -1,8 +1,8 @@
 """The simulated arm's end of a CAN bus: python-can, with the cost of 3040 frames a second taken down.
 
-On ``udp_multicast`` every socket hears every frame, our own included, and python-can packs each frame anew. So there the
-kernel drops the arm's own ids before they wake us (a socket filter), and frames go out as ready-made datagrams whose
-eight data bytes are exchanged. Other interfaces use plain ``can.Bus``; both ways carry the same frames.
+On ``udp_multicast`` every socket hears every frame, our own included, and python-can packs each frame anew. So there
+the kernel drops the arm's own ids before they wake us (a socket filter), and the frames of a cycle go out as ready-made
+datagrams (`Datagrams`). Other interfaces use plain ``can.Bus``; both ways carry the same frames.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import can
 from can.interfaces.udp_multicast.utils import pack_message
 
 from reconvla_ros.errors import BusError, ConfigError, choices
-from reconvla_ros.sim.frames import CYCLIC_IDS, FEEDBACK_IDS
+from reconvla_ros.sim.datagrams import Datagrams
+from reconvla_ros.sim.frames import FAST_IDS, FEEDBACK_IDS, SLOW_IDS, STATUS
 
 LOG = logging.getLogger(__name__)
 
@@ -29,7 +30,6 @@ DEFAULT_GROUP = "239.74.163.2"  # python-can's own IPv4 group
 DEFAULT_PORT = 43113  # python-can's own port; groups do not keep two arms apart, ports do
 LISTEN = 0.12  # [s] an arm that is alive sends hundreds of frames in this time
 _SO_ATTACH_FILTER = 26
-_DATA_MARK = b"\xa4data\xc4\x08"  # msgpack: the key "data" and a binary of eight bytes
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,12 @@ class ArmBus:
         except BusError:
             self._bus.shutdown()
             raise
-        self._messages = {
-            can_id: can.Message(arbitration_id=can_id, data=bytes(8), is_extended_id=False) for can_id in CYCLIC_IDS
-        }
-        self._packed: dict[int, tuple[bytes, bytes]] = {}
+        self._cycles: dict[tuple[int, ...], Datagrams] = {}
         if config.interface == "udp_multicast":
             self._fast = socket.socket(fileno=os.dup(self._bus.fileno()))
-            self._packed = {can_id: _template(message) for can_id, message in self._messages.items()}
-            _drop_own_frames(self._fast, self._messages[CYCLIC_IDS[0]])
+            for ids in (FAST_IDS, SLOW_IDS):
+                self._cycles[ids] = Datagrams(self._fast, config.channel, config.port, ids)
+            _drop_own_frames(self._fast)
 
     def _refuse_second_arm(self) -> None:
         until = time.monotonic() + LISTEN
@@ -104,6 +102,21 @@ class ArmBus:
                     f"{self.config.name}; stop it or choose another port"
                 )
 
+    def send_cycle(self, can_ids: tuple[int, ...], block: bytes) -> None:
+        """Send the frames of one cycle: `can_ids` is `FAST_IDS` or `SLOW_IDS`, `block` eight bytes for each in turn.
+
+        Raises:
+            BusError: the bus refuses.
+        """
+        cycle = self._cycles.get(can_ids)
+        if cycle is None:
+            self.send((can_id, block[8 * i : 8 * i + 8]) for i, can_id in enumerate(can_ids))
+            return
+        try:
+            cycle.send(block)
+        except OSError as error:
+            raise BusError(f"CAN bus {self.config.name}: sending failed: {error}") from error
+
     def send(self, frames: Iterable[tuple[int, bytes]]) -> None:
         """Send (id, eight bytes) in order.
 
@@ -111,20 +124,10 @@ class ArmBus:
             BusError: the bus refuses.
         """
         try:
-            if self._fast is not None:
-                target = (self.config.channel, self.config.port)
-                for can_id, data in frames:
-                    head, tail = self._packed.get(can_id) or self._remember(can_id)
-                    self._fast.sendto(head + data + tail, target)
-                return
             for can_id, data in frames:
                 self._bus.send(can.Message(arbitration_id=can_id, data=data, is_extended_id=False))
         except (can.CanError, OSError) as error:
             raise BusError(f"CAN bus {self.config.name}: sending failed: {error}") from error
-
-    def _remember(self, can_id: int) -> tuple[bytes, bytes]:
-        self._packed[can_id] = _template(can.Message(arbitration_id=can_id, data=bytes(8), is_extended_id=False))
-        return self._packed[can_id]
 
     def received(self) -> Iterator[tuple[int, bytes]]:
         """Everything that others sent since the last call, as (id, data); does not wait.
@@ -150,20 +153,13 @@ class ArmBus:
         self._bus.shutdown()
 
 
-def _template(message: can.Message) -> tuple[bytes, bytes]:
-    """What python-can puts before and after the eight data bytes of a datagram."""
-    packed = pack_message(message)
-    at = packed.index(_DATA_MARK) + len(_DATA_MARK)
-    return packed[:at], packed[at + 8 :]
-
-
-def _drop_own_frames(sock: socket.socket, example: can.Message) -> None:
+def _drop_own_frames(sock: socket.socket) -> None:
     """Let the kernel drop datagrams whose CAN id is 0x251..0x2AF (only arms send those): a classic BPF program.
 
     Only a saving: where the system refuses it, `ArmBus.received` skips the same ids.
     """
-    head = b"\xcd" + struct.pack(">H", example.arbitration_id)  # msgpack: unsigned 16 bit
-    at = 8 + pack_message(example).index(b"arbitration_id" + head) + len(b"arbitration_id")  # behind the UDP header
+    example = pack_message(can.Message(arbitration_id=STATUS, data=bytes(8), is_extended_id=False))
+    at = 8 + example.index(b"arbitration_id\xcd") + len(b"arbitration_id")  # behind the UDP header; 0xCD: 16 bit number
     program = [
         (0x30, 0, 0, at),  # load the byte at `at`
         (0x15, 0, 4, 0xCD),  # not a 16 bit number: keep

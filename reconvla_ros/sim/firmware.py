@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import IntEnum
 from math import degrees
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reconvla_ros.errors import ConfigError
 from reconvla_ros.sim import frames
+from reconvla_ros.sim.arm_io import Drive, FirmwareOptions, Sensed, Servo
 from reconvla_ros.sim.chain import Chain, matrix_from_rpy, rpy_from_matrix
 from reconvla_ros.sim.flash import Flash, Reply, acknowledge
 from reconvla_ros.sim.motion import JointSmoother, Line, line_fault, nearest
@@ -28,53 +27,6 @@ Float = NDArray[np.float64]
 EFFORT_PER_AMPERE = np.array([1.18125] * 3 + [0.95844] * 3)
 GRIPPER_SPEED = 0.2  # [m/s] of the total opening; a guess
 MOVING_BAND = 0.01  # [rad], [m / 10]: "reached" is reported inside it
-OLDEST_VERSION = "S-V1.6-3"  # older firmware has other zeros of J2 and J3 than the simulated arm
-
-
-class Servo(IntEnum):
-    """What a motor is told to do: no current, damping only, or hold a target."""
-
-    OFF = 0
-    DAMPED = 1
-    HOLD = 2
-
-
-@dataclass
-class Sensed:
-    """What the sensors say: joints (6,) [rad], [rad/s], [N m]; gripper total opening [m] and effort [N m]."""
-
-    position: Float
-    velocity: Float
-    effort: Float
-    opening: float = 0.0
-    gripper_effort: float = 0.0
-
-
-@dataclass
-class Drive:
-    """What the motors are told: `servo` per joint, targets (6,) [rad], [rad/s]; gripper opening [m], effort [N m]."""
-
-    servo: list[Servo]
-    position: Float
-    velocity: Float
-    gripper_on: bool
-    opening: float
-    gripper_effort: float
-
-
-@dataclass(frozen=True)
-class FirmwareOptions:
-    """How this arm differs from the next: version, gripper range [mm] (0 = unset), enable latency per motor [s]."""
-
-    version: str = "S-V1.8-5"
-    gripper_range: int = 70
-    enable_latency: float = 0.015
-
-    def __post_init__(self) -> None:
-        if self.gripper_range not in (0, 70, 100):
-            raise ConfigError(f"gripper_range: must be 0 (unset), 70 or 100 mm, got {self.gripper_range}")
-        if len(self.version) != 8 or not self.version.startswith("S-V") or self.version < OLDEST_VERSION:
-            raise ConfigError(f"version: must look like 'S-V1.8-5' and be >= {OLDEST_VERSION}, got {self.version!r}")
 
 
 @dataclass
@@ -108,7 +60,7 @@ class _Word:
 
 @dataclass
 class Firmware:
-    """The state machine. Feed frames to `receive`, then once a cycle `tick`; send what `fast`, `slow`, `replies` give."""
+    """The state machine: frames go to `receive`, once a cycle `tick`, then `fast`, `slow` and `replies` are sent."""
 
     options: FirmwareOptions = field(default_factory=FirmwareOptions)
     ignored: Counter[str] = field(default_factory=Counter)
@@ -121,7 +73,7 @@ class Firmware:
         self.word = _Word()
         self.sensed = Sensed(np.zeros(6), np.zeros(6), np.zeros(6))
         self._smoother = JointSmoother(np.zeros(6))
-        self._target = np.zeros(6)
+        self._target: Float = np.zeros(6)
         self._line: Line | None = None
         self._pose: dict[int, bytes] = {}
         self._now: float | None = None

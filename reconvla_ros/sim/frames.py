@@ -72,9 +72,8 @@ def _pair(name: str, sender: str, a: tuple[str, float], b: tuple[str, float]) ->
     return _layout(name, sender, (a[0], "i", a[1]), (b[0], "i", b[1]))
 
 
-_ENDS = (("linear_speed", "H", MILLI), ("angular_speed", "H", MILLI)) + (
-    ("linear_acceleration", "H", MILLI),
-    ("angular_acceleration", "H", MILLI),
+_ENDS = tuple(
+    (name, "H", MILLI) for name in ("linear_speed", "angular_speed", "linear_acceleration", "angular_acceleration")
 )
 _JOINT_LIMITS = (("joint", "B"), ("upper", "h", 100 * DEG), ("lower", "h", 100 * DEG), ("speed", "H", MILLI))
 _LEVELS = tuple((f"joint{j}", "B") for j in range(1, 7))

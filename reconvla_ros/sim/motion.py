@@ -21,8 +21,8 @@ class JointSmoother:
     """Per joint: accelerate, cruise, brake so that the newest target is met at rest; the target may move at will."""
 
     def __init__(self, position: Float):
-        self.position = np.array(position, dtype=float)
-        self.velocity = np.zeros_like(self.position)
+        self.position: Float = np.array(position, dtype=float)
+        self.velocity: Float = np.zeros_like(self.position)
 
     def restart(self, index: int, position: float) -> None:
         """Forget the motion of one joint: it is at `position` [rad], at rest."""
@@ -31,6 +31,8 @@ class JointSmoother:
     def step(self, target: Float, speed: Float, acceleration: Float, dt: float) -> None:
         """One tick towards `target` [rad] within `speed` [rad/s] and `acceleration` [rad/s^2], all (n,)."""
         rest = target - self.position
+        if not (rest.any() or self.velocity.any()):
+            return
         distance = np.abs(rest)
         change = acceleration * dt
         # The speed from which braking at `acceleration` still ends at the target, for steps of dt.

@@ -18,9 +18,10 @@ from reconvla_ros.sim import arm_mjcf
 
 TIMESTEP = 0.0025  # [s]
 CAMERAS = ("camera_base", "camera_wrist")
-BASE_CAMERA = ((0.82, 0.22, 0.48), (0.25, -0.07, 0.06), 42.0)  # eye, looked-at point, vertical field of view [deg]
+BASE_CAMERA = ((0.90, 0.25, 0.54), (0.24, -0.05, 0.085), 42.0)  # eye, looked-at point, vertical field of view [deg]
 FRUIT_REGION = ((0.14, 0.44), (-0.15, 0.15))  # x, y where fruit is put: reachable from above
 FRUIT_GAP = 0.105  # [m] between centres, so that an open gripper fits between two
+TABLE, PLANKS = (0.28, 0.48, 0.62), 8  # middle in x, half length in x and in y; planks along x
 BOWL_AT, BOWL_SPREAD = (0.26, -0.26), (0.03, 0.02)
 BOWL = (0.058, 0.09, 0.05, 0.004)  # radius of the foot and of the rim, height, wall
 BOWL_SIDES = 16
@@ -79,10 +80,12 @@ def _document(objects: str, opening: float) -> str:
     eye, at, fovy = BASE_CAMERA
     return f"""<mujoco model="reconvla_piper">
   <compiler angle="radian" autolimits="true"/>
-  <option timestep="{TIMESTEP}" integrator="implicitfast" cone="elliptic" impratio="50" iterations="50"/>
+  <option timestep="{TIMESTEP}" integrator="implicitfast" cone="elliptic" impratio="50" iterations="50">
+    <flag sleep="enable"/>
+  </option>
   <visual>
     <global offwidth="640" offheight="480" fovy="45"/>
-    <quality shadowsize="0" offsamples="0" numslices="20" numstacks="10" numquads="1"/>
+    <quality shadowsize="0" offsamples="0" numslices="24" numstacks="14" numquads="1"/>
     <map znear="0.01" zfar="4" force="0.01"/>
     <headlight ambient="0.42 0.42 0.44" diffuse="0.28 0.28 0.28" specular="0.05 0.05 0.05"/>
   </visual>
@@ -95,25 +98,48 @@ def _document(objects: str, opening: float) -> str:
   <asset>
     <material name="shell" rgba="0.90 0.91 0.93 1" specular="0.3" shininess="0.4"/>
     <material name="dark" rgba="0.20 0.21 0.24 1" specular="0.3" shininess="0.4"/>
-    <material name="wood" rgba="0.72 0.57 0.42 1" specular="0.05"/>
+    <material name="plank0" rgba="0.72 0.57 0.42 1" specular="0.05"/>
+    <material name="plank1" rgba="0.69 0.54 0.39 1" specular="0.05"/>
+    <material name="plank2" rgba="0.74 0.60 0.45 1" specular="0.05"/>
     <material name="trim" rgba="0.50 0.37 0.26 1" specular="0.05"/>
+    <material name="wall" rgba="0.80 0.82 0.83 1" specular="0"/>
     <material name="floor" rgba="0.62 0.66 0.70 1" specular="0"/>
     <material name="glaze" rgba="0.25 0.45 0.75 1" specular="0.5" shininess="0.6"/>
   </asset>
   <worldbody>
     <light directional="true" pos="0.5 0.6 1.5" dir="-0.3 -0.45 -1" diffuse="0.55 0.54 0.50" specular="0.25 0.25 0.25"
            castshadow="false"/>
-    <geom name="floor" type="plane" pos="0 0 -0.72" size="4 4 1" material="floor" contype="0" conaffinity="0"/>
-    <geom name="table" class="thing" type="box" pos="0.28 0 -0.02" size="0.48 0.62 0.02" material="wood"
+    <geom name="table" class="thing" type="box" pos="{TABLE[0]} 0 -0.02" size="{TABLE[1]} {TABLE[2]} 0.02" group="3"
           friction="0.8 0.01 0.002"/>
-    <geom name="apron" type="box" pos="0.28 0 -0.06" size="0.46 0.6 0.02" material="trim" contype="0" conaffinity="0"/>
     <camera name="camera_base" pos="{eye[0]} {eye[1]} {eye[2]}" xyaxes="{camera_axes(eye, at)}" fovy="{fovy}"/>
     {arm_mjcf.body(opening)}
     {objects}
+    <body name="room">{_room()}</body>
   </worldbody>
   {arm_mjcf.actuators()}
 </mujoco>
 """
+
+
+def _room() -> str:
+    """What is only looked at: planks of the table top, its apron, floor and two walls.
+
+    Last in the model, far things last of all, so that the rasteriser skips what nearer things already cover.
+    """
+    middle, half, side = TABLE
+    width = side / PLANKS
+    planks = "".join(
+        f'<geom class="looks" type="box" pos="{middle} {(2 * k + 1) * width - side:.6g} -0.02" '
+        f'size="{half} {width:.6g} 0.02" material="plank{k * 2 % 3}"/>'
+        for k in range(PLANKS)
+    )
+    return (
+        f'{planks}<geom class="looks" type="box" pos="{middle} 0 -0.06" material="trim" '
+        f'size="{half - 0.02:.6g} {side - 0.02:.6g} 0.02"/>'
+        '<geom class="looks" type="plane" pos="0 0 -0.72" size="3 3 1" material="floor"/>'
+        '<geom class="looks" type="plane" pos="-1.4 0 0" zaxis="1 0 0" size="3 3 1" material="wall"/>'
+        '<geom class="looks" type="plane" pos="0 -1.6 0" zaxis="0 1 0" size="3 3 1" material="wall"/>'
+    )
 
 
 def _bowl(x: float, y: float) -> str:

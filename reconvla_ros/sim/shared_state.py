@@ -28,7 +28,9 @@ Float = NDArray[np.float64]
 
 MAGIC = b"RVLASIM1"
 SLOTS = 32
-_HEADER = struct.Struct("=8s Q Q Q Q q 32s 64s")  # magic, pid, position and velocity entries, closed, seed, digest, scene
+_HEADER = struct.Struct(
+    "=8s Q Q Q Q q 32s 64s"
+)  # magic, pid, position and velocity entries, closed, seed, digest, scene
 _LATEST = struct.Struct("=Q")
 _LATEST_AT = _HEADER.size
 _RING_AT = 256
@@ -106,7 +108,7 @@ class StateWriter:
         at = _RING_AT + (self._sequence % SLOTS) * self._slot
         body = _SLOT.pack(self._sequence, stamp_ns, time.monotonic_ns(), time_s) + position.tobytes()
         body += velocity.tobytes()
-        # The closing number is spoilt first, then the body, then the closing number: a reader in between sees a mismatch.
+        # The closing number is spoilt first and set last: a reader in between sees a mismatch.
         _TAIL.pack_into(self._map, at + self._slot - _TAIL.size, 0, 0)
         self._map[at : at + len(body)] = body
         _TAIL.pack_into(self._map, at + len(body), zlib.crc32(body), self._sequence)

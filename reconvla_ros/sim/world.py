@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from reconvla_ros.sim import arm_mjcf
-from reconvla_ros.sim.firmware import Drive, Sensed, Servo
+from reconvla_ros.sim.arm_io import Drive, Sensed, Servo
+from reconvla_ros.sim.engine import mujoco
 from reconvla_ros.sim.scenes import Scene
 
 Float = NDArray[np.float64]
@@ -28,7 +28,7 @@ class World:
         self.model = mujoco.MjModel.from_xml_string(scene.mjcf)
         self.data = mujoco.MjData(self.model)
         self._servo: list[Servo] | None = None
-        self._carries = np.zeros(6)
+        self._carries: Float = np.zeros(6)
         self._finger_effort = -1.0
         mujoco.mj_forward(self.model, self.data)
 

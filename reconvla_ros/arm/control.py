@@ -1,0 +1,370 @@
+"""The driver without ROS: arm, supervisor, requests and motion, one tick at a time. Time is an argument.
+
+Callbacks hand data over (`accept_*`, `set_*`, `stop`); only `tick` streams targets to the arm. Everything is safe to
+call from any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from reconvla_ros.arm import tables
+from reconvla_ros.arm.kinematics import Kinematics
+from reconvla_ros.arm.motion import Motion, Step
+from reconvla_ros.arm.protocol import Arm, ArmReport
+from reconvla_ros.arm.requests import Requests, Wanted
+from reconvla_ros.arm.settings import DriverConfig
+from reconvla_ros.arm.trajectory import JointTrajectory
+from reconvla_ros.errors import ArmError, BusError
+from reconvla_ros.safety.filter import Filtered, Verdict
+from reconvla_ros.safety.supervisor import Decision, Facts, State, Supervisor
+from reconvla_ros.task.chunk_player import Accepted
+from reconvla_ros.types import ActionChunk, ArmState, EeCommand, Float, JointCommand, Pose
+
+_HISTORY = 500  # measured TCP positions kept for the anchor check, one each _HISTORY_NS: ten seconds
+_HISTORY_NS = 20_000_000
+_ANCHOR_GAP_NS = 100_000_000  # a chunk anchored where no measurement is this near in time is judged by the newest
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """The request in force: what is wanted (None while homing) and what the filter said."""
+
+    wanted: Wanted | None
+    result: Filtered
+
+
+@dataclass(frozen=True, eq=False)
+class TickResult:
+    """What one tick saw and did. `state`, `tcp` are None while the arm says nothing; `applied` is what was sent."""
+
+    stamp_ns: int
+    decision: Decision
+    source: str
+    task_id: str
+    report: ArmReport
+    state: ArmState | None = None
+    tcp: Pose | None = None
+    asked: Asked | None = None
+    applied: JointCommand | None = None
+    verdict: Verdict = Verdict.PASSED
+    reason: str = ""
+    detail: str = ""
+
+
+class DriverCore:
+    """One arm under one set of rules.
+
+    Args:
+        arm: opened by the caller.
+        config: validated parameters.
+
+    Attributes:
+        verdicts: how many requests were passed, clamped, refused. reasons: how often each reason code.
+    """
+
+    def __init__(self, arm: Arm, config: DriverConfig) -> None:
+        self._arm, self._config = arm, config
+        self._lock = threading.RLock()
+        self.verdicts: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.limits = config.limits()
+        self.kinematics = Kinematics(1, config.tcp_offset, config.joint_lower, config.joint_upper)
+        self._supervisor = Supervisor(config.feedback_stale)
+        self._requests = Requests(config.chunk_age, config.command_age, self.reasons)
+        period = 1.0 / config.rate
+        trajectory = JointTrajectory(
+            period, config.joint_speed, config.joint_acceleration, config.joint_jerk, config.stop_acceleration
+        )
+        self._motion = Motion(
+            self.kinematics,
+            self.limits,
+            trajectory,
+            period,
+            config.gripper_speed,
+            config.branch_jump,
+            config.workspace_slack,
+        )
+        self._asked: Asked | None = None
+        self._homing = False
+        self._history: deque[tuple[int, Float]] = deque(maxlen=_HISTORY)
+        self._hold_ns = int(1e9 / config.hold_rate)
+        self._sent_at = 0
+        self._tick_reason = ""
+        self._result: TickResult | None = None
+
+    @property
+    def stop_latched(self) -> bool:
+        """Whether a stop waits for `clear_stop`."""
+        return self._supervisor.stop_latched
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """How often each fault began."""
+        return self._supervisor.counts
+
+    @property
+    def holder(self) -> str:
+        """Who holds the lease."""
+        return self._requests.lease.holder
+
+    @property
+    def standing(self) -> bool:
+        """Whether the commanded motion is over."""
+        return self._motion.arrived
+
+    def accept_chunk(self, chunk: ActionChunk, now_mono_ns: int, now_ros_ns: int) -> Accepted:
+        """Take a chunk of the running task, or count why not."""
+        with self._lock:
+            accepted = self._not_ready() or self._anchored(chunk)
+            accepted = accepted or self._requests.accept_chunk(chunk, now_mono_ns, now_ros_ns)
+            if not accepted.ok:
+                self._count(Verdict.REFUSED, accepted.reason)
+            return accepted
+
+    def accept_ee(self, command: EeCommand, now_mono_ns: int, now_ros_ns: int) -> Accepted:
+        """Take one absolute TCP target, or count why not."""
+        with self._lock:
+            accepted = self._not_ready() or self._requests.accept_ee(command, now_mono_ns, now_ros_ns)
+            if not accepted.ok:
+                self._count(Verdict.REFUSED, accepted.reason)
+            return accepted
+
+    def count_refusal(self, reason: str) -> None:
+        """Count a command that could not even be read."""
+        with self._lock:
+            self._count(Verdict.REFUSED, reason)
+
+    def _not_ready(self) -> Accepted | None:
+        if self._result is not None and self._result.decision.may_move:
+            return None
+        why = "no tick yet" if self._result is None else self._result.decision.state.value
+        return Accepted(False, "not_ready", f"driver: {why}")
+
+    def _anchored(self, chunk: ActionChunk) -> Accepted | None:
+        """The leash of relative actions: they were integrated from where the TCP was at the stamp."""
+        if not self._history:
+            return None
+        stamp, position = min(self._history, key=lambda entry: abs(entry[0] - chunk.stamp_ns))
+        if abs(stamp - chunk.stamp_ns) > _ANCHOR_GAP_NS:
+            position = self._history[-1][1]
+        off = float(np.linalg.norm(position - chunk.anchor.position))
+        if off <= self._config.anchor_leash:
+            return None
+        detail = f"chunk {chunk.sequence}: anchored {off:.3f} m off, allowed {self._config.anchor_leash:g}"
+        return Accepted(False, "anchor", detail)
+
+    def set_task(self, task_id: str | None) -> None:
+        """Take chunks of this task only; None holds. A task asks for the lease on behalf of the policy."""
+        with self._lock:
+            self._requests.set_task(task_id)
+
+    def set_source(self, source: str) -> tuple[bool, str]:
+        """Ask for the lease or give it back; (granted, message)."""
+        with self._lock:
+            before = self.holder
+            granted, message = self._requests.lease.request(source)
+            if granted and before != self.holder:
+                self._forget_requests()
+            return granted, message
+
+    def stop(self, why: str = "arm/stop was called") -> None:
+        """Latch a stop: decelerate, hold, take the lease away, so that nobody goes on by himself after `clear_stop`."""
+        with self._lock:
+            self._supervisor.stop(why)
+            self._requests.lease.request("none")
+            self._drop()
+
+    def halt(self) -> None:
+        """Forget every request; decelerate and hold. Nothing is latched: the process ends."""
+        with self._lock:
+            self._requests.lease.request("none")
+            self._requests.set_task(None)
+            self._drop()
+
+    def clear_stop(self) -> tuple[bool, str]:
+        """Clear the stop; the arm holds where it is, old chunks and commands are gone. (cleared, message)."""
+        with self._lock:
+            self._drop()
+            result = self._result
+            if self._motion.arrived and result is not None and result.state is not None:
+                self._motion.anchor(result.state.position, result.state.gripper)
+            return self._supervisor.clear_stop()
+
+    def home(self) -> tuple[bool, str]:
+        """Go to the home position at the ordinary limits; (accepted, message)."""
+        with self._lock:
+            result = self._result
+            if result is None or result.state is None or not result.decision.may_move:
+                return False, "not now: " + ("no feedback yet" if result is None else result.decision.reason)
+            granted, message = self.set_source("home")
+            if not granted:
+                return False, message
+            self._motion.anchor(result.state.position, result.state.gripper)
+            filtered = self._motion.set_joints(np.array(self._config.home_position), None)
+            self._count(filtered.verdict, filtered.reason)
+            if filtered.verdict is Verdict.REFUSED:
+                self._requests.lease.release("home")
+                return False, f"refused: {filtered.detail}"
+            self._asked, self._homing = Asked(None, filtered), True
+            return True, "on the way home"
+
+    def release_gripper(self) -> tuple[bool, str]:
+        """Free a hand: latch a stop and open the gripper; works while stopped. (done, message)."""
+        with self._lock:
+            result = self._result
+            if result is None or result.state is None or not result.report.gripper_enabled:
+                return False, "the gripper has no power; pull it open by hand"
+            self.stop("arm/release was called")
+            self._motion.anchor(result.state.position, result.state.gripper)
+            self._motion.set_gripper(self.limits.gripper_range)
+            return True, "stopped; the gripper opens. arm/clear_stop when everyone is clear"
+
+    def enable(self, on: bool) -> None:
+        """Power the motors, or cut the power of a parked arm. Blocks up to 5 s; `tick` goes on meanwhile.
+
+        Raises:
+            ArmError: they do not follow; or the arm would fall.
+        """
+        if on:
+            self._arm.enable()
+            return
+        state = self._arm.state()
+        bound, lift = self._config.parked_within, float(np.abs(state.position[1:3]).max())
+        if any(state.enabled) and lift > bound:
+            raise ArmError(
+                f"a PiPER without power falls: joint2, joint3 are {lift:.2f} rad from their stops, allowed {bound:g}; "
+                "call arm/home first"
+            )
+        self._arm.disable()
+
+    def damped_stop(self) -> None:
+        """The firmware's e-stop: the arm sinks, and only `power_cycle` leaves it."""
+        self.stop("arm/damped_stop was called")
+        self._arm.damped_stop()
+
+    def power_cycle(self) -> None:
+        """The firmware's reset: the arm falls."""
+        self.stop("arm/power_cycle was called")
+        self._arm.power_cycle()
+
+    def tick(self, now_mono_ns: int, now_ros_ns: int) -> TickResult:
+        """One period: read, decide, follow the request in force, send."""
+        with self._lock:
+            try:
+                report, state = self._arm.report(), self._arm.state()
+            except BusError as error:
+                decision = Decision(State.DISCONNECTED, str(error), False)
+                self._result = TickResult(now_ros_ns, decision, self.holder, self._requests.task_id, ArmReport())
+                return self._result
+            decision = self._supervisor.update(now_mono_ns, self._facts(report, state))
+            tcp = self.kinematics.tcp(state.position)
+            if not self._history or state.stamp_ns - self._history[-1][0] >= _HISTORY_NS:
+                self._history.append((state.stamp_ns, tcp.position))
+            if decision.may_move:
+                self._follow(state, now_mono_ns)
+            else:
+                self._fall_back(decision, state)
+            step = self._motion.advance(self._leash(state))
+            applied = self._send(step, now_mono_ns, decision)
+            verdict, reason, detail = self._judgement(step)
+            self._result = TickResult(
+                now_ros_ns, decision, self.holder, self._requests.task_id, report, state, tcp,
+                self._asked, applied, verdict, reason, detail,
+            )  # fmt: skip
+            return self._result
+
+    def _facts(self, report: ArmReport, state: ArmState) -> Facts:
+        return Facts(
+            connected=report.joint_stamp_ns > 0 and report.status_stamp_ns > 0,
+            bus_ok=report.bus_ok,
+            joint_age=report.joint_age,
+            status_age=report.status_age,
+            ctrl_mode=report.ctrl_mode,
+            arm_status=report.arm_status,
+            comm_bits=report.comm_bits,
+            motor_bits=report.motor_bits,
+            # In a dry run nobody powers the motors; the decisions shall be those of a powered arm all the same.
+            enabled=(True,) * 6 if self._config.dry_run else state.enabled,
+            moving=not self._motion.arrived,
+            words=(tables.CTRL_MODES.get(report.ctrl_mode, ""), tables.ARM_STATUS.get(report.arm_status, "")),
+        )
+
+    def _follow(self, state: ArmState, now_mono_ns: int) -> None:
+        """Turn what the holder of the lease asks for into the goal; without a request decelerate and hold."""
+        if self._homing:
+            if self._motion.arrived:
+                self._drop()
+            return
+        wanted = self._requests.wanted(now_mono_ns)
+        if wanted is None:
+            if self._asked is not None:
+                self._drop()
+            return
+        if self._asked is not None and self._asked.wanted is not None and self._asked.wanted.key == wanted.key:
+            return
+        self._motion.anchor(state.position, state.gripper)
+        filtered = self._motion.set_pose(wanted.pose, wanted.gripper, wanted.age)
+        self._count(filtered.verdict, filtered.reason)
+        if filtered.verdict is Verdict.REFUSED:
+            self._motion.stop()
+        self._asked = Asked(wanted, filtered)
+
+    def _fall_back(self, decision: Decision, state: ArmState) -> None:
+        """No motion now: decelerate; forget the target when the arm is not (or no longer) where it was sent."""
+        if self._result is None or self._result.decision.may_move:
+            self._drop()
+        if decision.state in (State.DISABLED, State.DISCONNECTED):
+            self._motion.forget()
+        elif decision.state is State.FAULT and self._motion.arrived and self._motion.reference is not None:
+            self._motion.anchor(state.position, state.gripper)
+
+    def _drop(self) -> None:
+        """Forget every request, give a lease for homing back; decelerate and hold."""
+        self._requests.lease.release("home")
+        self._forget_requests()
+
+    def _forget_requests(self) -> None:
+        self._asked, self._homing = None, False
+        self._requests.drop()
+        self._motion.stop()
+
+    def _leash(self, state: ArmState) -> str:
+        """Why the commanded motion must wait for the arm; empty when it need not."""
+        reference = self._motion.reference
+        if reference is None or self._motion.arrived:
+            return ""
+        off = np.abs(reference.joints - state.position)
+        joint = int(np.argmax(off))
+        bound = self._config.joint_leash
+        return "" if off[joint] <= bound else f"joint{joint + 1} {off[joint]:.3f} rad behind, allowed {bound:g}"
+
+    def _send(self, step: Step, now_mono_ns: int, decision: Decision) -> JointCommand | None:
+        if decision.state in (State.DISCONNECTED, State.DISABLED):
+            return None
+        if step.command is not None:
+            self._arm.send(step.command)
+            self._sent_at = now_mono_ns
+        elif now_mono_ns - self._sent_at >= self._hold_ns:
+            self._sent_at = now_mono_ns
+            self._arm.hold()
+        return step.command
+
+    def _judgement(self, step: Step) -> tuple[Verdict, str, str]:
+        """The worse of what the goal and this tick were told; a new reason of a tick is counted once."""
+        if step.reason and step.reason != self._tick_reason:
+            self._count(step.verdict, step.reason)
+        self._tick_reason = step.reason
+        goal = self._asked.result if self._asked is not None else None
+        if goal is None or goal.verdict < step.verdict:
+            return step.verdict, step.reason, step.detail
+        return goal.verdict, goal.reason, goal.detail
+
+    def _count(self, verdict: Verdict, reason: str) -> None:
+        self.verdicts[verdict.name.lower()] += 1
+        if reason:
+            self.reasons[reason] += 1

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from arm_contract import ArmContract
+from simulated import free_address, simulated
+
+from reconvla_ros.arm.dry_run import DryRun
+from reconvla_ros.arm.piper import PiperArm
+from reconvla_ros.types import JointCommand
+
+
+@pytest.fixture
+def arm() -> Iterator[DryRun]:
+    address = free_address()
+    with simulated(address):
+        dry = DryRun(PiperArm(address))
+        dry.open()
+        yield dry
+        dry.close()
+
+
+class TestDryRun(ArmContract):
+    moves = False
+
+    def test_swallows_and_counts(self, arm: DryRun) -> None:
+        command = JointCommand(np.zeros(6))
+        before = arm.report().frames_sent
+        for call in (lambda: arm.send(command), arm.hold, arm.damped_stop, arm.power_cycle, arm.disable, arm.enable):
+            call()
+        assert arm.swallowed == 6 and arm.last is command
+        assert arm.report().frames_sent == before

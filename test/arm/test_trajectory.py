@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from reconvla_ros.arm.trajectory import JointTrajectory
+
+DT, SPEED, ACCELERATION, JERK, BRAKE = 0.005, 0.5, 2.0, 50.0, 5.0
+
+
+@pytest.fixture
+def motion() -> JointTrajectory:
+    return JointTrajectory(DT, SPEED, ACCELERATION, JERK, BRAKE)
+
+
+def run(motion: JointTrajectory, ticks: int) -> np.ndarray:
+    return np.array([motion.step()[0] for _ in range(ticks)])
+
+
+def test_reaches_the_target_within_its_bounds(motion: JointTrajectory) -> None:
+    goal = np.array([0.4, 0.3, -0.2, 0.1, 0.0, -0.4])
+    motion.set_target(goal)
+    path = np.vstack([np.zeros(6), run(motion, 400)])
+    velocity = np.diff(path, axis=0) / DT
+    acceleration = np.diff(velocity, axis=0) / DT
+    assert np.allclose(path[-1], goal) and not motion.moving
+    assert np.abs(velocity).max() <= SPEED + 1e-9
+    assert np.abs(acceleration).max() <= ACCELERATION + 1e-6
+    assert np.abs(np.diff(acceleration, axis=0) / DT).max() <= JERK + 1e-6
+
+
+def test_a_new_target_joins_without_a_step(motion: JointTrajectory) -> None:
+    motion.set_target(np.full(6, 0.5))
+    before = run(motion, 80)
+    motion.set_target(np.full(6, -0.5))
+    path = np.vstack([before, run(motion, 700)])
+    acceleration = np.diff(path, n=2, axis=0) / DT**2
+    assert np.abs(acceleration).max() <= ACCELERATION + 1e-6
+    assert np.allclose(path[-1], -0.5)
+
+
+def test_stop_decelerates_and_stays(motion: JointTrajectory) -> None:
+    motion.set_target(np.full(6, 1.0))
+    before = run(motion, 100)
+    motion.stop()
+    after = run(motion, 100)
+    path = np.vstack([before, after])
+    assert not motion.moving
+    assert np.allclose(after[-1], after[-20]) and after[-1][0] > before[-1][0]
+    assert np.abs(np.diff(path, n=2, axis=0) / DT**2).max() <= BRAKE + 1e-6
+
+
+def test_a_share_of_a_tick_is_a_share_of_the_way(motion: JointTrajectory) -> None:
+    motion.set_target(np.full(6, 1.0))
+    run(motion, 150)
+    start = motion.position
+    whole = motion.propose() - start
+    position, velocity = motion.commit(0.5)
+    assert np.allclose(position - start, whole / 2, rtol=1e-3)
+    assert np.allclose(velocity, SPEED / 2, rtol=1e-3)
+
+
+def test_reset_stands_still(motion: JointTrajectory) -> None:
+    motion.set_target(np.full(6, 1.0))
+    run(motion, 50)
+    motion.reset(np.full(6, 0.2))
+    assert not motion.moving
+    assert np.allclose(run(motion, 5), 0.2)
+
+
+def test_a_moving_target_is_followed_smoothly(motion: JointTrajectory) -> None:
+    path = []
+    for i in range(400):
+        motion.set_target(np.full(6, min(i * DT * 0.2, 0.25)))
+        path.append(motion.step()[0])
+    speed = np.diff(np.array(path)[:, 0]) / DT
+    assert np.allclose(path[-1], 0.25, atol=1e-6)
+    assert np.allclose(speed[100:220], 0.2, atol=0.01)
