@@ -203,3 +203,13 @@ def test_gaps_in_the_count_of_one_publisher_are_losses() -> None:
     for sequence in (5, 900, 6):
         shared.note_sequence(sequence)
     assert shared.lost == 0
+
+
+def test_a_type_that_is_not_installed_is_named_and_nothing_is_left(
+    client: Client, recorder: Launch, tmp_path: Path
+) -> None:
+    recorder("extra:=['extra/topic no_such_msgs/msg/Nothing']")
+    refused = client.start(instruction="x")
+    assert not refused.accepted
+    assert "no definition of no_such_msgs/msg/Nothing" in refused.message
+    assert list(tmp_path.iterdir()) == []
