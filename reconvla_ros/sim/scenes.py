@@ -123,7 +123,7 @@ def _document(objects: str, opening: float) -> str:
 
 
 def _room() -> str:
-    """What is only looked at: planks of the table top, its apron, floor and two walls.
+    """What is only looked at: planks of the table top, its apron, floor and four walls.
 
     Last in the model, far things last of all, so that the rasteriser skips what nearer things already cover.
     """
@@ -140,6 +140,8 @@ def _room() -> str:
         '<geom class="looks" type="plane" pos="0 0 -0.72" size="3 3 1" material="floor"/>'
         '<geom class="looks" type="plane" pos="-1.4 0 0" zaxis="1 0 0" size="3 3 1" material="wall"/>'
         '<geom class="looks" type="plane" pos="0 -1.6 0" zaxis="0 1 0" size="3 3 1" material="wall"/>'
+        '<geom class="looks" type="plane" pos="1.9 0 0" zaxis="-1 0 0" size="3 3 1" material="wall"/>'
+        '<geom class="looks" type="plane" pos="0 1.6 0" zaxis="0 -1 0" size="3 3 1" material="wall"/>'
     )
 
 

@@ -113,9 +113,7 @@ class StateWriter:
         body = _SLOT.pack(self._sequence, stamp_ns, time.monotonic_ns(), time_s)
         body += np.asarray(position, np.float64).tobytes() + np.asarray(velocity, np.float64).tobytes()
         if len(body) + _TAIL.size != self._slot:
-            raise ShapeError(
-                f"shared state: {len(position)} positions and {len(velocity)} velocities do not fit the map"
-            )
+            raise ShapeError(f"shared state: {len(position)} positions, {len(velocity)} velocities do not fit the map")
         # The closing number is spoilt first and set last: a reader in between sees a mismatch.
         _TAIL.pack_into(self._map, at + self._slot - _TAIL.size, 0, 0)
         self._map[at : at + len(body)] = body

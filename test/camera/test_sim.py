@@ -86,7 +86,7 @@ def test_frames_carry_stamp_frame_and_both_images(simulator: Simulator, name: st
 
 
 def test_stamps_strictly_increase_at_about_the_rate(camera: SimCamera) -> None:
-    stamps = []
+    stamps: list[int] = []
     begin = time.monotonic()
     while len(stamps) < 20 and time.monotonic() - begin < 30:
         frame = camera.read(0.5)
@@ -121,7 +121,7 @@ def test_the_picture_follows_the_state(simulator: Simulator) -> None:
 
 
 def test_another_scene_is_refused(simulator: Simulator) -> None:
-    with pytest.raises(CameraError, match="seed 2, but the simulator .* seed 1"):
+    with pytest.raises(CameraError, match=r"seed 2, but the simulator .* seed 1"):
         SimCamera("camera_base", simulator.path, make("fruit", 2)).open()
 
 

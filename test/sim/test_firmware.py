@@ -292,5 +292,5 @@ def test_time_advances_at_most_20_ms_in_a_tick(live: Bench) -> None:
 def test_options_are_checked() -> None:
     with pytest.raises(ConfigError, match="70 or 100"):
         FirmwareOptions(gripper_range=80)
-    with pytest.raises(ConfigError, match="S-V1.6-3"):
+    with pytest.raises(ConfigError, match=r"S-V1\.6-3"):
         FirmwareOptions(version="S-V1.5-2")

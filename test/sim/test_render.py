@@ -35,7 +35,7 @@ def renderer(request: pytest.FixtureRequest, world: World) -> Iterator[Renderer]
 
 
 def ray_depth(world: World, camera: str, u: int, v: int) -> tuple[str, float]:
-    """What the ray through pixel (u, v) hits first, and its depth along the optical axis [mm], by MuJoCo's ray caster."""
+    """Body that the ray through pixel (u, v) hits first, and its depth along the optical axis [mm], by ray casting."""
     pinhole = intrinsics(world.model, camera, 640, 480)
     index = world.model.camera(camera).id
     rotation = world.data.cam_xmat[index].reshape(3, 3)

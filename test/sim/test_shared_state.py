@@ -153,8 +153,8 @@ def test_a_killed_writer_is_replaced_and_readers_see_it_is_old(path: Path) -> No
 
 
 def test_a_reader_that_ends_leaves_the_map(path: Path, writer: StateWriter) -> None:
-    code = f"from reconvla_ros.sim.shared_state import StateReader; from pathlib import Path; StateReader(Path({str(path)!r}))"
-    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    code = "import sys, pathlib, reconvla_ros.sim.shared_state as s; s.StateReader(pathlib.Path(sys.argv[1])).latest()"
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert path.exists()
 
 
