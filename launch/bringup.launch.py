@@ -4,7 +4,6 @@
 """
 
 from launch import LaunchDescription
-
 from reconvla_ros.cli.launching import both
 
 

@@ -1,7 +1,6 @@
 """ros2 launch reconvla_ros policy.launch.py: the GPU's computer: the policy."""
 
 from launch import LaunchDescription
-
 from reconvla_ros.cli.launching import half
 
 

@@ -1,7 +1,6 @@
 """ros2 launch reconvla_ros robot.launch.py: the robot's computer: simulator or arm, driver, task, cameras, recorder."""
 
 from launch import LaunchDescription
-
 from reconvla_ros.cli.launching import half
 
 

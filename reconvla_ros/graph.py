@@ -132,7 +132,15 @@ def describe(arguments: Mapping[str, str]) -> list[NodeSpec]:
 
 
 def _driver(a: Mapping[str, str]) -> dict[str, Scalar]:
-    return {"arm": a["arm"], "can_port": a["can_port"], "udp_port": int(a["sim_port"]), "dry_run": a["dry_run"]}
+    simulated = a["arm"] == "sim"
+    return {
+        "arm": a["arm"],
+        "can_interface": "udp_multicast" if simulated else "socketcan",
+        "can_port": a["can_port"],
+        "sim_port": int(a["sim_port"]),
+        "dry_run": (not simulated) if a["dry_run"] == "auto" else a["dry_run"] == "true",
+        "auto_enable": simulated,
+    }
 
 
 def _policy(a: Mapping[str, str]) -> dict[str, Scalar]:

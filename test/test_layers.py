@@ -89,7 +89,9 @@ def test_a_file_imports_only_what_lies_below_it(path: Path) -> None:
 def test_pure_files_use_numpy_scipy_and_yaml_only(relative: str) -> None:
     import sys
 
-    foreign = {m.split(".")[0] for _, m in imports(ROOT / relative)} - set(sys.stdlib_module_names) - {PACKAGE, "__future__"}
+    foreign = (
+        {m.split(".")[0] for _, m in imports(ROOT / relative)} - set(sys.stdlib_module_names) - {PACKAGE, "__future__"}
+    )
     assert foreign <= PURE
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from reconvla_ros.camera.protocol import Camera
 from reconvla_ros.camera.settings import CameraConfig
 from reconvla_ros.types import Pose
@@ -30,4 +32,4 @@ def mount(config: CameraConfig, name: str) -> tuple[str, Pose]:
 
         true = mounting(name)
         return true.parent, true.pose
-    return config.parent_frame, Pose(config.position, config.quaternion)
+    return config.parent_frame, Pose(np.array(config.position), np.array(config.quaternion))

@@ -46,7 +46,9 @@ def make_sure_of_checkpoint(values: Mapping[str, str]) -> str:
 
     if values["policy"] == "scripted":
         return "scripted"
-    folder = resolve_checkpoint(values["checkpoint"], int(values["seed"]), lambda text: print(f"demo: {text}", flush=True))
+    folder = resolve_checkpoint(
+        values["checkpoint"], int(values["seed"]), lambda text: print(f"demo: {text}", flush=True)
+    )
     return load_contract(folder).checkpoint_kind
 
 

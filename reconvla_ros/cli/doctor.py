@@ -45,7 +45,13 @@ def _messages() -> Row:
 
 def _rendering() -> Row:
     """Render in a child: a broken GL library can end a process."""
-    code = "from reconvla_ros.sim import render, scenes; print(render.describe(scenes.make()))"
+    code = (
+        "import time, mujoco; from reconvla_ros.sim import render, scenes\n"
+        "model = mujoco.MjModel.from_xml_string(scenes.make().mjcf); data = mujoco.MjData(model)\n"
+        "r = render.Renderer(model, 'camera_base', 640, 480); mujoco.mj_forward(model, data); r.render(data)\n"
+        "begin = time.perf_counter(); [r.render(data) for _ in range(5)]\n"
+        "print(f'colour and depth of 640x480 in {(time.perf_counter() - begin) / 5 * 1e3:.1f} ms')"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     if done.returncode:
         words = done.stderr.strip().splitlines()
@@ -64,7 +70,9 @@ def _multicast() -> Row:
         ):
             hear.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             hear.bind(("", port))
-            hear.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(group) + socket.inet_aton("0.0.0.0"))
+            hear.setsockopt(
+                socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(group) + socket.inet_aton("0.0.0.0")
+            )
             hear.settimeout(1.0)
             say.sendto(b"reconvla", (group, port))
             hear.recv(64)
@@ -90,7 +98,10 @@ def _can() -> Row:
 
 
 def _optional() -> list[Row]:
-    programs = {"ros2": "ros2 launch, ros2 topic ...; without it: reconvla up", "rviz2": "rviz:=true; Foxglove opens the same topics"}
+    programs = {
+        "ros2": "ros2 launch, ros2 topic ...; without it: reconvla up",
+        "rviz2": "rviz:=true; Foxglove opens the same topics",
+    }
     return [(True, name, shutil.which(name) or f"not here ({why})", "") for name, why in programs.items()]
 
 
@@ -111,7 +122,9 @@ def _guarded(name: str, check: Callable[[], Row]) -> Row:
 
 def main(words: list[str]) -> int:
     """Print every finding; 0 when nothing is missing."""
-    parser = argparse.ArgumentParser("reconvla doctor", description="What is here, what is missing, the remedy for each.")
+    parser = argparse.ArgumentParser(
+        "reconvla doctor", description="What is here, what is missing, the remedy for each."
+    )
     parser.add_argument("--json", action="store_true", help="rows as JSON")
     options = parser.parse_args(words)
     checks = {"messages": _messages, "rendering": _rendering, "UDP multicast": _multicast, "GPU": _gpu, "CAN": _can,

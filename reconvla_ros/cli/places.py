@@ -32,7 +32,9 @@ def executables() -> Path:
     """
     folder = share().parent.parent / "lib" / "reconvla_ros"
     if not folder.is_dir():
-        raise SetupError("the nodes are not installed; remedy: ./reconvla setup, or colcon build and source install/setup.bash")
+        raise SetupError(
+            "the nodes are not installed; remedy: ./reconvla setup, or colcon build and source install/setup.bash"
+        )
     return folder
 
 

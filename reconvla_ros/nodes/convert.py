@@ -66,7 +66,7 @@ def to_image(pixels: NDArray, encoding: str, stamp_ns: int, frame_id: str) -> Im
     message.is_bigendian = int(sys.byteorder == "big")
     message.step = pixels.strides[0]
     data = array.array("B")
-    data.frombytes(memoryview(pixels).cast("B"))
+    data.frombytes(pixels.data.cast("B"))
     message._data = data
     return message
 
@@ -88,7 +88,7 @@ def from_image(message: Image) -> NDArray:
             f"{message.height} rows, got step {message.step} and {raw.size} bytes"
         )
     rows = raw[: message.height * message.step].reshape(message.height, message.step)[:, :row]
-    pixels = np.ascontiguousarray(rows).view(dtype)
+    pixels: NDArray = np.ascontiguousarray(rows).view(dtype)
     if bool(message.is_bigendian) != (sys.byteorder == "big"):
         pixels = pixels.byteswap()
     shape = (message.height, message.width) if channels == 1 else (message.height, message.width, channels)

@@ -47,7 +47,7 @@ class DriverNode(ManagedNode):
         self.create_subscription(ActionChunk, "policy/action_chunk", self._on_chunk, qos.COMMAND)
         self.create_subscription(EndEffectorCommand, "arm/ee_command", self._on_ee, qos.COMMAND)
         self.create_subscription(TaskState, "task/state", self._on_task, qos.LATCHED)
-        DriverServices(self, lambda: self._core)
+        self._driver_services = DriverServices(self, lambda: self._core)
 
     def setup(self) -> None:
         """Check the limits, find the arm; nothing moves and nothing is powered."""

