@@ -8,52 +8,25 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from dataclasses import dataclass
 
 import numpy as np
 
-from reconvla_ros.arm import tables
 from reconvla_ros.arm.kinematics import Kinematics
 from reconvla_ros.arm.motion import Motion, Step
 from reconvla_ros.arm.protocol import Arm, ArmReport
-from reconvla_ros.arm.requests import Requests, Wanted
+from reconvla_ros.arm.requests import Requests
 from reconvla_ros.arm.settings import DriverConfig
+from reconvla_ros.arm.tick import Asked, TickResult, facts
 from reconvla_ros.arm.trajectory import JointTrajectory
 from reconvla_ros.errors import ArmError, BusError
-from reconvla_ros.safety.filter import Filtered, Verdict
-from reconvla_ros.safety.supervisor import Decision, Facts, State, Supervisor
+from reconvla_ros.safety.filter import Verdict
+from reconvla_ros.safety.supervisor import Decision, State, Supervisor
 from reconvla_ros.task.chunk_player import Accepted
-from reconvla_ros.types import ActionChunk, ArmState, EeCommand, Float, JointCommand, Pose
+from reconvla_ros.types import ActionChunk, ArmState, EeCommand, Float, JointCommand
 
 _HISTORY = 500  # measured TCP positions kept for the anchor check, one each _HISTORY_NS: ten seconds
 _HISTORY_NS = 20_000_000
 _ANCHOR_GAP_NS = 100_000_000  # a chunk anchored where no measurement is this near in time is judged by the newest
-
-
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """The request in force: what is wanted (None while homing) and what the filter said."""
-
-    wanted: Wanted | None
-    result: Filtered
-
-
-@dataclass(frozen=True, eq=False)
-class TickResult:
-    """What one tick saw and did. `state`, `tcp` are None while the arm says nothing; `applied` is what was sent."""
-
-    stamp_ns: int
-    decision: Decision
-    source: str
-    task_id: str
-    report: ArmReport
-    state: ArmState | None = None
-    tcp: Pose | None = None
-    asked: Asked | None = None
-    applied: JointCommand | None = None
-    verdict: Verdict = Verdict.PASSED
-    reason: str = ""
-    detail: str = ""
 
 
 class DriverCore:
@@ -267,7 +240,9 @@ class DriverCore:
                 decision = Decision(State.DISCONNECTED, str(error), False)
                 self._result = TickResult(now_ros_ns, decision, self.holder, self._requests.task_id, ArmReport())
                 return self._result
-            decision = self._supervisor.update(now_mono_ns, self._facts(report, state))
+            decision = self._supervisor.update(
+                now_mono_ns, facts(report, state, self._config.dry_run, not self._motion.arrived)
+            )
             tcp = self.kinematics.tcp(state.position)
             if not self._history or state.stamp_ns - self._history[-1][0] >= _HISTORY_NS:
                 self._history.append((state.stamp_ns, tcp.position))
@@ -283,22 +258,6 @@ class DriverCore:
                 self._asked, applied, verdict, reason, detail,
             )  # fmt: skip
             return self._result
-
-    def _facts(self, report: ArmReport, state: ArmState) -> Facts:
-        return Facts(
-            connected=report.joint_stamp_ns > 0 and report.status_stamp_ns > 0,
-            bus_ok=report.bus_ok,
-            joint_age=report.joint_age,
-            status_age=report.status_age,
-            ctrl_mode=report.ctrl_mode,
-            arm_status=report.arm_status,
-            comm_bits=report.comm_bits,
-            motor_bits=report.motor_bits,
-            # In a dry run nobody powers the motors; the decisions shall be those of a powered arm all the same.
-            enabled=(True,) * 6 if self._config.dry_run else state.enabled,
-            moving=not self._motion.arrived,
-            words=(tables.CTRL_MODES.get(report.ctrl_mode, ""), tables.ARM_STATUS.get(report.arm_status, "")),
-        )
 
     def _follow(self, state: ArmState, now_mono_ns: int) -> None:
         """Turn what the holder of the lease asks for into the goal; without a request decelerate and hold."""

@@ -9,25 +9,23 @@ targets are whole thousandths.
 from __future__ import annotations
 
 import itertools
-import math
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from piper_sdk import C_PiperInterface_V2, LogLevel
 
 from reconvla_ros.arm import bus as can_bus
+from reconvla_ros.arm import piper_feedback as feedback
 from reconvla_ros.arm import tables
 from reconvla_ros.arm.protocol import ArmReport
-from reconvla_ros.arm.rotations import quaternion_from_matrix
 from reconvla_ros.errors import ArmError, BusError
-from reconvla_ros.types import N_JOINTS, ArmState, JointCommand, Pose
+from reconvla_ros.types import N_JOINTS, ArmState, JointCommand
 
-_MILLIDEGREES = 1000.0 * 180.0 / math.pi  # per rad
 _MOUNTING = {"keep": 0, "upright": 1, "left": 2, "right": 3}
-_ENABLED_BIT = 1 << 6
 _LISTEN = 0.3  # [s] before anything is sent: about 900 frames of a live arm, and any host that streams
 _FIRST_FEEDBACK = 3.0  # [s] for the first complete set of frames
 _MODE_PERIOD_NS = 200_000_000  # 0x151 is repeated at 5 Hz: a mode frame that got lost must not last
@@ -36,32 +34,6 @@ _SEED_SLACK = 0.05  # [rad] feedback this far beyond a limit (an arm on its stop
 _JOINT_MODE = 1
 _CAN_MODE = 1
 _instances = itertools.count()
-
-
-def _rpy_matrix(roll: float, pitch: float, yaw: float) -> np.ndarray:
-    """Extrinsic x-y-z [rad] -> (3, 3), as the firmware and ROS mean it."""
-    cr, sr, cp, sp, cy, sy = (f(a) for a in (roll, pitch, yaw) for f in (math.cos, math.sin))
-    return np.array(
-        [
-            [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
-            [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
-            [-sp, cp * sr, cp * cr],
-        ]
-    )
-
-
-class _Freshness:
-    """Age of a stamp that changes, on the monotonic clock: a jump of the system clock cannot fake it."""
-
-    def __init__(self) -> None:
-        self._stamp = 0.0
-        self._seen_ns = 0
-
-    def age(self, stamp: float, now_ns: int) -> float:
-        """Since `stamp` was last seen to change [s]; inf before the first."""
-        if stamp != self._stamp and stamp > 0.0:
-            self._stamp, self._seen_ns = stamp, now_ns
-        return (now_ns - self._seen_ns) / 1e9 if self._stamp > 0.0 else math.inf
 
 
 class PiperArm:
@@ -93,7 +65,7 @@ class PiperArm:
         self._lock = threading.RLock()
         self._bus_lock = can_bus.BusLock(address)
         self._sdk: Any = None
-        self._joints, self._status = _Freshness(), _Freshness()
+        self._joints, self._status = feedback.Freshness(), feedback.Freshness()
         self._last: JointCommand | None = None
         self._mode_ns = self._gripper_ns = 0
         self._gripper_sent: int | None = None
@@ -183,64 +155,22 @@ class PiperArm:
 
     def state(self) -> ArmState:
         """See `Arm.state`."""
-        sdk = self._require()
-        joints = sdk.GetArmJointMsgs()
-        values, gripper = joints.joint_state, sdk.GetArmGripperMsgs().gripper_state
-        fast, slow = sdk.GetArmHighSpdInfoMsgs(), sdk.GetArmLowSpdInfoMsgs()
-        motors = [getattr(fast, f"motor_{i}") for i in range(1, 7)]
-        return ArmState(
-            stamp_ns=int(joints.time_stamp * 1e9),
-            position=np.array([getattr(values, f"joint_{i}") for i in range(1, 7)]) / _MILLIDEGREES,
-            velocity=np.array([m.motor_speed for m in motors]) * 1e-3,
-            effort=np.array([m.effort for m in motors]) * 1e-3,
-            gripper=gripper.grippers_angle * 1e-6,
-            gripper_effort=gripper.grippers_effort * 1e-3,
-            enabled=tuple(bool(bits & _ENABLED_BIT) for bits in self._motor_bits(slow)),
-        )
-
-    @staticmethod
-    def _motor_bits(slow: Any) -> tuple[int, ...]:
-        return tuple(int(getattr(slow, f"motor_{i}").foc_status_code) for i in range(1, 7))
+        return feedback.state(self._require())
 
     def report(self) -> ArmReport:
         """See `Arm.report`."""
-        sdk = self._require()
-        now = self._clock()
-        status, joints = sdk.GetArmStatus(), sdk.GetArmJointMsgs()
-        word, gripper = status.arm_status, sdk.GetArmGripperMsgs().gripper_state
-        errors = int(word.err_code)
+        sdk, now = self._require(), self._clock()
         if not self._firmware:
             firmware = sdk.GetPiperFirmwareVersion()
             self._firmware = firmware if isinstance(firmware, str) else ""
-        return ArmReport(
-            ctrl_mode=int(word.ctrl_mode),
-            arm_status=int(word.arm_status),
-            move_mode=int(word.mode_feed),
-            motion_status=int(word.motion_status),
-            limit_bits=errors >> 8 & 0xFF,
-            comm_bits=errors & 0xFF,
-            flange=self._flange(sdk),
-            gripper_enabled=bool(int(gripper.status_code) & _ENABLED_BIT),
-            gripper_bits=int(gripper.status_code),
-            motor_bits=self._motor_bits(sdk.GetArmLowSpdInfoMsgs()),
+        return replace(
+            feedback.report(sdk),
             firmware=self._firmware,
-            status_stamp_ns=int(status.time_stamp * 1e9),
-            joint_stamp_ns=int(joints.time_stamp * 1e9),
-            status_age=self._status.age(status.time_stamp, now),
-            joint_age=self._joints.age(joints.time_stamp, now),
+            status_age=self._status.age(sdk.GetArmStatus().time_stamp, now),
+            joint_age=self._joints.age(sdk.GetArmJointMsgs().time_stamp, now),
             bus_ok=self._bus_ok,
             frames_sent=self._sent,
         )
-
-    @staticmethod
-    def _flange(sdk: Any) -> Pose | None:
-        message = sdk.GetArmEndPoseMsgs()
-        if message.time_stamp <= 0:
-            return None
-        pose = message.end_pose
-        angles = (math.radians(v * 1e-3) for v in (pose.RX_axis, pose.RY_axis, pose.RZ_axis))
-        position = np.array([pose.X_axis, pose.Y_axis, pose.Z_axis]) * 1e-6
-        return Pose(position, quaternion_from_matrix(_rpy_matrix(*angles)))
 
     def enable(self, timeout: float = 5.0) -> None:
         """See `Arm.enable`. Motors 1 to 6 one by one: number 7 would also move the gripper on some firmware."""
@@ -305,7 +235,7 @@ class PiperArm:
         self._sdk.MotionCtrl_2(_CAN_MODE, _JOINT_MODE, self._speed, 0, 0, self._mounting)
 
     def _send_joints(self, position: np.ndarray) -> None:
-        self._sdk.JointCtrl(*(round(float(v) * _MILLIDEGREES) for v in position))
+        self._sdk.JointCtrl(*(round(float(v) * feedback.MILLIDEGREES) for v in position))
 
     def _send_gripper(self, opening: float) -> None:
         self._gripper_sent = round(opening * 1e6)

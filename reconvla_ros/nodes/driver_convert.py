@@ -11,8 +11,9 @@ from std_msgs.msg import ColorRGBA
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
 
-from reconvla_ros.arm.control import DriverCore, TickResult
+from reconvla_ros.arm.control import DriverCore
 from reconvla_ros.arm.loop import LoopStats
+from reconvla_ros.arm.tick import TickResult
 from reconvla_ros.arm.urdf import Frame
 from reconvla_ros.msg import ActionTrace, ArmStatus
 from reconvla_ros.nodes import convert

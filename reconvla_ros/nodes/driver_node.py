@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable
 
 from reconvla_ros.arm.bus import BusAddress
-from reconvla_ros.arm.control import DriverCore, TickResult
+from reconvla_ros.arm.control import DriverCore
 from reconvla_ros.arm.dry_run import DryRun
 from reconvla_ros.arm.loop import DeadlineLoop
 from reconvla_ros.arm.piper import PiperArm
 from reconvla_ros.arm.protocol import Arm
 from reconvla_ros.arm.settings import DriverConfig
+from reconvla_ros.arm.tick import TickResult
 from reconvla_ros.arm.urdf import RobotTree, description_file
 from reconvla_ros.errors import ShapeError
 from reconvla_ros.msg import ActionChunk, EndEffectorCommand, TaskState

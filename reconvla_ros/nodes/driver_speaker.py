@@ -11,7 +11,8 @@ from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
-from reconvla_ros.arm.control import DriverCore, TickResult
+from reconvla_ros.arm.control import DriverCore
+from reconvla_ros.arm.tick import TickResult
 from reconvla_ros.arm.urdf import RobotTree
 from reconvla_ros.msg import ActionTrace, ArmStatus
 from reconvla_ros.nodes import convert, driver_convert, qos

@@ -11,8 +11,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from fake_arm import MS, ROS_START, FakeArm  # type: ignore[import-not-found]
 
-from reconvla_ros.arm.control import DriverCore, TickResult
+from reconvla_ros.arm.control import DriverCore
 from reconvla_ros.arm.settings import DriverConfig
+from reconvla_ros.arm.tick import TickResult
 from reconvla_ros.errors import ArmError
 from reconvla_ros.safety.filter import Verdict
 from reconvla_ros.safety.supervisor import State

@@ -14,7 +14,8 @@ from simulated import free_address, simulated  # type: ignore[import-not-found]
 
 from reconvla_ros.arm.bus import BusAddress, open_bus
 from reconvla_ros.arm.kinematics import Kinematics
-from reconvla_ros.arm.piper import PiperArm, _Freshness
+from reconvla_ros.arm.piper import PiperArm
+from reconvla_ros.arm.piper_feedback import Freshness
 from reconvla_ros.errors import BusError
 from reconvla_ros.sim.arm_on_can import SimulatedArm
 from reconvla_ros.types import JointCommand
@@ -108,7 +109,7 @@ def test_foreign_commands_are_refused(address: BusAddress, sim: SimulatedArm) ->
 
 
 def test_age_counts_from_the_last_change_on_the_monotonic_clock() -> None:
-    fresh = _Freshness()
+    fresh = Freshness()
     assert fresh.age(0.0, 5_000_000_000) == math.inf  # zero = no frame yet
     assert fresh.age(100.0, 6_000_000_000) == 0.0
     assert fresh.age(100.0, 6_500_000_000) == 0.5  # the same frame grows old, whatever the wall clock says

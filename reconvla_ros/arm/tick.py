@@ -1,0 +1,56 @@
+"""What goes into one tick of the driver and what comes out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reconvla_ros.arm import tables
+from reconvla_ros.arm.protocol import ArmReport
+from reconvla_ros.arm.requests import Wanted
+from reconvla_ros.safety.filter import Filtered, Verdict
+from reconvla_ros.safety.supervisor import Decision, Facts
+from reconvla_ros.types import N_JOINTS, ArmState, JointCommand, Pose
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """The request in force: what is wanted (None while homing) and what the filter said."""
+
+    wanted: Wanted | None
+    result: Filtered
+
+
+@dataclass(frozen=True, eq=False)
+class TickResult:
+    """What one tick saw and did. `state`, `tcp` are None while the arm says nothing; `applied` is what was sent."""
+
+    stamp_ns: int
+    decision: Decision
+    source: str
+    task_id: str
+    report: ArmReport
+    state: ArmState | None = None
+    tcp: Pose | None = None
+    asked: Asked | None = None
+    applied: JointCommand | None = None
+    verdict: Verdict = Verdict.PASSED
+    reason: str = ""
+    detail: str = ""
+
+
+def facts(report: ArmReport, state: ArmState, dry_run: bool, moving: bool) -> Facts:
+    """What the supervisor judges."""
+    return Facts(
+        connected=report.joint_stamp_ns > 0 and report.status_stamp_ns > 0,
+        bus_ok=report.bus_ok,
+        joint_age=report.joint_age,
+        status_age=report.status_age,
+        ctrl_mode=report.ctrl_mode,
+        arm_status=report.arm_status,
+        comm_bits=report.comm_bits,
+        motor_bits=report.motor_bits,
+        # In a dry run nobody powers the motors; the decisions shall be those of a powered arm all the same.
+        enabled=(True,) * N_JOINTS if dry_run else state.enabled,
+        moving=moving,
+        words=(tables.CTRL_MODES.get(report.ctrl_mode, ""), tables.ARM_STATUS.get(report.arm_status, "")),
+    )
