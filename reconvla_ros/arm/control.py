@@ -7,26 +7,23 @@ call from any thread.
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import Counter
 
 import numpy as np
 
+from reconvla_ros.arm.history import TcpHistory
 from reconvla_ros.arm.kinematics import Kinematics
 from reconvla_ros.arm.motion import Motion, Step
 from reconvla_ros.arm.protocol import Arm, ArmReport
 from reconvla_ros.arm.requests import Requests
 from reconvla_ros.arm.settings import DriverConfig
-from reconvla_ros.arm.tick import Asked, TickResult, facts
+from reconvla_ros.arm.tick import Asked, TickResult, facts, require_parked
 from reconvla_ros.arm.trajectory import JointTrajectory
-from reconvla_ros.errors import ArmError, BusError
+from reconvla_ros.errors import BusError
 from reconvla_ros.safety.filter import Verdict
 from reconvla_ros.safety.supervisor import Decision, State, Supervisor
 from reconvla_ros.task.chunk_player import Accepted
-from reconvla_ros.types import ActionChunk, ArmState, EeCommand, Float, JointCommand
-
-_HISTORY = 500  # measured TCP positions kept for the anchor check, one each _HISTORY_NS: ten seconds
-_HISTORY_NS = 20_000_000
-_ANCHOR_GAP_NS = 100_000_000  # a chunk anchored where no measurement is this near in time is judged by the newest
+from reconvla_ros.types import ActionChunk, ArmState, EeCommand, JointCommand
 
 
 class DriverCore:
@@ -64,7 +61,7 @@ class DriverCore:
         )
         self._asked: Asked | None = None
         self._homing = False
-        self._history: deque[tuple[int, Float]] = deque(maxlen=_HISTORY)
+        self._history = TcpHistory()
         self._hold_ns = int(1e9 / config.hold_rate)
         self._sent_at = 0
         self._tick_reason = ""
@@ -125,12 +122,8 @@ class DriverCore:
 
     def _anchored(self, chunk: ActionChunk) -> Accepted | None:
         """The leash of relative actions: they were integrated from where the TCP was at the stamp."""
-        if not self._history:
-            return None
-        stamp, position = min(self._history, key=lambda entry: abs(entry[0] - chunk.stamp_ns))
-        if abs(stamp - chunk.stamp_ns) > _ANCHOR_GAP_NS:
-            position = self._history[-1][1]
-        off = float(np.linalg.norm(position - chunk.anchor.position))
+        measured = self._history.at(chunk.stamp_ns)
+        off = 0.0 if measured is None else float(np.linalg.norm(measured - chunk.anchor.position))
         if off <= self._config.anchor_leash:
             return None
         detail = f"chunk {chunk.sequence}: anchored {off:.3f} m off, allowed {self._config.anchor_leash:g}"
@@ -211,15 +204,9 @@ class DriverCore:
         """
         if on:
             self._arm.enable()
-            return
-        state = self._arm.state()
-        bound, lift = self._config.parked_within, float(np.abs(state.position[1:3]).max())
-        if any(state.enabled) and lift > bound:
-            raise ArmError(
-                f"a PiPER without power falls: joint2, joint3 are {lift:.2f} rad from their stops, allowed {bound:g}; "
-                "call arm/home first"
-            )
-        self._arm.disable()
+        else:
+            require_parked(self._arm.state(), self._config.parked_within)
+            self._arm.disable()
 
     def damped_stop(self) -> None:
         """The firmware's e-stop: the arm sinks, and only `power_cycle` leaves it."""
@@ -244,8 +231,7 @@ class DriverCore:
                 now_mono_ns, facts(report, state, self._config.dry_run, not self._motion.arrived)
             )
             tcp = self.kinematics.tcp(state.position)
-            if not self._history or state.stamp_ns - self._history[-1][0] >= _HISTORY_NS:
-                self._history.append((state.stamp_ns, tcp.position))
+            self._history.add(state.stamp_ns, tcp.position)
             if decision.may_move:
                 self._follow(state, now_mono_ns)
             else:

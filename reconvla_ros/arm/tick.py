@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from reconvla_ros.arm import tables
 from reconvla_ros.arm.protocol import ArmReport
 from reconvla_ros.arm.requests import Wanted
+from reconvla_ros.errors import ArmError
 from reconvla_ros.safety.filter import Filtered, Verdict
 from reconvla_ros.safety.supervisor import Decision, Facts
 from reconvla_ros.types import N_JOINTS, ArmState, JointCommand, Pose
@@ -54,3 +57,17 @@ def facts(report: ArmReport, state: ArmState, dry_run: bool, moving: bool) -> Fa
         moving=moving,
         words=(tables.CTRL_MODES.get(report.ctrl_mode, ""), tables.ARM_STATUS.get(report.arm_status, "")),
     )
+
+
+def require_parked(state: ArmState, bound: float) -> None:
+    """Refuse to cut the power of an arm whose joints 2 and 3 are further than `bound` [rad] from their stops.
+
+    Raises:
+        ArmError: it would fall.
+    """
+    lift = float(np.abs(state.position[1:3]).max())
+    if any(state.enabled) and lift > bound:
+        raise ArmError(
+            f"a PiPER without power falls: joint2, joint3 are {lift:.2f} rad from their stops, allowed {bound:g}; "
+            "call arm/home first"
+        )
