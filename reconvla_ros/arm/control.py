@@ -13,12 +13,11 @@ import numpy as np
 
 from reconvla_ros.arm.history import TcpHistory
 from reconvla_ros.arm.kinematics import Kinematics
-from reconvla_ros.arm.motion import Motion, Step
+from reconvla_ros.arm.motion import Step, motion_of
 from reconvla_ros.arm.protocol import Arm, ArmReport
 from reconvla_ros.arm.requests import Requests
 from reconvla_ros.arm.settings import DriverConfig
 from reconvla_ros.arm.tick import Asked, TickResult, facts, require_parked
-from reconvla_ros.arm.trajectory import JointTrajectory
 from reconvla_ros.errors import BusError
 from reconvla_ros.safety.filter import Verdict
 from reconvla_ros.safety.supervisor import Decision, State, Supervisor
@@ -46,19 +45,7 @@ class DriverCore:
         self.kinematics = Kinematics(1, config.tcp_offset, config.joint_lower, config.joint_upper)
         self._supervisor = Supervisor(config.feedback_stale)
         self._requests = Requests(config.chunk_age, config.command_age, self.reasons)
-        period = 1.0 / config.rate
-        trajectory = JointTrajectory(
-            period, config.joint_speed, config.joint_acceleration, config.joint_jerk, config.stop_acceleration
-        )
-        self._motion = Motion(
-            self.kinematics,
-            self.limits,
-            trajectory,
-            period,
-            config.gripper_speed,
-            config.branch_jump,
-            config.workspace_slack,
-        )
+        self._motion = motion_of(config, self.kinematics, self.limits)
         self._asked: Asked | None = None
         self._homing = False
         self._history = TcpHistory()
@@ -236,7 +223,7 @@ class DriverCore:
                 self._follow(state, now_mono_ns)
             else:
                 self._fall_back(decision, state)
-            step = self._motion.advance(self._leash(state))
+            step = self._motion.advance(self._motion.behind(state.position, self._config.joint_leash))
             applied = self._send(step, now_mono_ns, decision)
             verdict, reason, detail = self._judgement(step)
             self._result = TickResult(
@@ -284,16 +271,6 @@ class DriverCore:
         self._asked, self._homing = None, False
         self._requests.drop()
         self._motion.stop()
-
-    def _leash(self, state: ArmState) -> str:
-        """Why the commanded motion must wait for the arm; empty when it need not."""
-        reference = self._motion.reference
-        if reference is None or self._motion.arrived:
-            return ""
-        off = np.abs(reference.joints - state.position)
-        joint = int(np.argmax(off))
-        bound = self._config.joint_leash
-        return "" if off[joint] <= bound else f"joint{joint + 1} {off[joint]:.3f} rad behind, allowed {bound:g}"
 
     def _send(self, step: Step, now_mono_ns: int, decision: Decision) -> JointCommand | None:
         if decision.state in (State.DISCONNECTED, State.DISABLED):

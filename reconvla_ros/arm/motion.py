@@ -13,6 +13,7 @@ import numpy as np
 
 from reconvla_ros.arm.kinematics import Kinematics
 from reconvla_ros.arm.rotations import angle_between, slerp
+from reconvla_ros.arm.settings import DriverConfig
 from reconvla_ros.arm.trajectory import JointTrajectory
 from reconvla_ros.errors import KinematicsError
 from reconvla_ros.safety.filter import Command, Filtered, Reference, Verdict, check
@@ -186,6 +187,14 @@ class Motion:
         verdict = Verdict.REFUSED if problem else result.verdict
         return Step(JointCommand(joints, gripper), True, verdict, reason, detail)
 
+    def behind(self, measured: Float, bound: float) -> str:
+        """Why the commanded motion must wait for the arm at `measured` (6,); empty when it is within `bound` [rad]."""
+        if self._reference is None or self.arrived:
+            return ""
+        off = np.abs(self._reference.joints - measured)
+        joint = int(np.argmax(off))
+        return "" if off[joint] <= bound else f"joint{joint + 1} {off[joint]:.3f} rad behind, allowed {bound:g}"
+
     def _track(self) -> tuple[str, str] | tuple[()]:
         """Walk the governor and aim the trajectory at it; () or why that is not possible."""
         goal, walker = self._goal_pose, self._walker
@@ -252,3 +261,14 @@ class Motion:
 
     def _drop_goal(self) -> None:
         self._goal_pose = self._goal_joints = self._walker = None
+
+
+def motion_of(config: DriverConfig, kinematics: Kinematics, limits: Limits) -> Motion:
+    """The motion that the parameters describe."""
+    period = 1.0 / config.rate
+    trajectory = JointTrajectory(
+        period, config.joint_speed, config.joint_acceleration, config.joint_jerk, config.stop_acceleration
+    )
+    return Motion(
+        kinematics, limits, trajectory, period, config.gripper_speed, config.branch_jump, config.workspace_slack
+    )
