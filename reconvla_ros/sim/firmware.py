@@ -26,6 +26,7 @@ Float = NDArray[np.float64]
 # SDK effort = current x factor [N m/A]; what the arm reports is the current.
 EFFORT_PER_AMPERE = np.array([1.18125] * 3 + [0.95844] * 3)
 GRIPPER_SPEED = 0.2  # [m/s] of the total opening; a guess
+LIMIT_SLACK = 2e-3  # [rad] flash keeps tenths of a degree, and the folded arm stands on its limits
 MOVING_BAND = 0.01  # [rad], [m / 10]: "reached" is reported inside it
 
 
@@ -146,7 +147,7 @@ class Firmware:
             return
         first = 2 * (can_id - frames.TARGET_12)
         for j, value in enumerate(frames.decode(can_id, data).values(), start=first):
-            if self.flash.lower[j] - 1e-4 <= value <= self.flash.upper[j] + 1e-4:
+            if self.flash.lower[j] - LIMIT_SLACK <= value <= self.flash.upper[j] + LIMIT_SLACK:
                 self._target[j] = value
                 self.word.limit_bits &= ~(1 << j)
             else:  # beyond the limit: the joint keeps its last target
@@ -197,8 +198,7 @@ class Firmware:
         return fault
 
     def _limits(self) -> tuple[Float, Float]:
-        # Flash keeps tenths of a degree, so the arm itself may stand a hair outside its own limits.
-        return np.array(self.flash.lower) - 1e-3, np.array(self.flash.upper) + 1e-3
+        return np.array(self.flash.lower) - LIMIT_SLACK, np.array(self.flash.upper) + LIMIT_SLACK
 
     def _gripper_target(self, _can_id: int, data: bytes) -> None:
         command = frames.decode(frames.TARGET_GRIPPER, data)
