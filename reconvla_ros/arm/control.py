@@ -140,10 +140,15 @@ class DriverCore:
             self._count(Verdict.REFUSED, reason)
 
     def _not_ready(self) -> Accepted | None:
-        if self._result is not None and self._result.decision.may_move:
+        if self._result is not None and self._result.decision.may_move and not self.stop_latched:
             return None
-        why = "no tick yet" if self._result is None else self._result.decision.state.value
-        return Accepted(False, "not_ready", f"driver: {why}")
+        if self._result is None:
+            return Accepted(False, "not_ready", "the driver has not heard the arm yet")
+        decision = self._result.decision
+        why = (
+            f"the driver is {decision.state.value}: {decision.reason}" if not self.stop_latched else "a stop is latched"
+        )
+        return Accepted(False, "not_ready", why)
 
     def _anchored(self, chunk: ActionChunk) -> Accepted | None:
         """The leash of relative actions: they were integrated from where the TCP was at the stamp."""
@@ -199,8 +204,9 @@ class DriverCore:
         """Go to the home position at the ordinary limits; (accepted, message)."""
         with self._lock:
             result = self._result
-            if result is None or result.state is None or not result.decision.may_move:
-                return False, "not now: " + ("no feedback yet" if result is None else result.decision.reason)
+            not_ready = self._not_ready()
+            if not_ready is not None or result is None or result.state is None:
+                return False, f"not now: {not_ready.detail if not_ready is not None else 'no feedback yet'}"
             granted, message = self.set_source("home")
             if not granted:
                 return False, message
@@ -316,7 +322,8 @@ class DriverCore:
 
     def _fall_back(self, decision: Decision, state: ArmState) -> None:
         """No motion now: decelerate; forget the target when the arm is not (or no longer) where it was sent."""
-        if self._result is None or self._result.decision.may_move:
+        was_free = self._result is None or self._result.decision.may_move
+        if was_free and decision.state is not State.STOPPED:  # `stop` has dropped everything by itself
             self._drop()
         if decision.state in (State.DISABLED, State.DISCONNECTED):
             self._motion.forget()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from rclpy.node import Node
@@ -76,10 +76,7 @@ class DriverServices:
 
         return self._answer(confirm)
 
-    def _enable(self, request: SetBool.Request, response: SetBool.Response) -> Awaitable[SetBool.Response]:
-        return self._enable_in_thread(request, response)
-
-    async def _enable_in_thread(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+    async def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         core = self._core()
         if core is None:
             response.message = "the driver is not configured"

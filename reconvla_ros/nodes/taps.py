@@ -93,6 +93,7 @@ class Taps:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._until_ns: int | None = None
+        self.error = ""  # why taking ended before its time; empty while all is well
         self.taps = [self._open(topic) for topic in topics]
         self._thread = threading.Thread(target=self._run, name="taps", daemon=True)
 
@@ -125,7 +126,8 @@ class Taps:
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join()
-            self._take_all()
+            if not self.error:
+                self._take_all()
         for tap in self.taps:
             self._node.destroy_subscription(tap.subscription)
 
@@ -143,11 +145,14 @@ class Taps:
 
     def _run(self) -> None:
         refresh_at = 0.0
-        while not self._stop.wait(self._period):
-            self._take_all()
-            if time.monotonic() >= refresh_at:
-                self._refresh()
-                refresh_at = time.monotonic() + REFRESH_PERIOD
+        try:
+            while not self._stop.wait(self._period):
+                self._take_all()
+                if time.monotonic() >= refresh_at:
+                    self._refresh()
+                    refresh_at = time.monotonic() + REFRESH_PERIOD
+        except Exception as error:  # a thread that dies in silence would look like a recording
+            self.error = f"recording ended: {type(error).__name__}: {error}"
 
     def _take_all(self) -> None:
         with self._lock:

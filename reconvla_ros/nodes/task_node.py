@@ -25,7 +25,10 @@ from reconvla_ros.task.machine import Task, TaskMachine
 from reconvla_ros.task.settings import TaskConfig
 
 # States of the driver in which no task can go on; it says so itself in arm/status.
-_DRIVER_ENDS_TASK = ("STOPPED", "FAULT", "DISCONNECTED", "DISABLED")
+_DRIVER_ENDS_TASK = ("STOPPED", "DISABLED")
+# Faults may clear by themselves (a feedback frame that came late): the arm holds meanwhile, the task ends if they stay.
+_DRIVER_TROUBLED = ("FAULT", "DISCONNECTED")
+_PATIENCE = 2.0  # [s]
 _ARM_SILENT = 1.0  # [s] without arm/status after which the driver counts as gone (it speaks at 10 Hz)
 _POLICY_SILENT = 5.0  # [s] without policy/status (1 Hz at least) after which a task has nobody working on it
 
@@ -40,6 +43,7 @@ class TaskNode(ManagedNode):
         self._started_wall = self.get_clock().now().to_msg()
         self._arm: tuple[float, ArmStatus] | None = None
         self._policy: tuple[float, PolicyStatus] | None = None
+        self._arm_well = 0.0
         self._chunks_before = 0
         self._state = self.publish_on(TaskState, "task/state", qos.LATCHED)
         group = ReentrantCallbackGroup()
@@ -74,6 +78,8 @@ class TaskNode(ManagedNode):
 
     def _on_arm(self, message: ArmStatus) -> None:
         self._arm = (time.monotonic(), message)
+        if message.state not in _DRIVER_TROUBLED:
+            self._arm_well = time.monotonic()
 
     def _on_policy(self, message: PolicyStatus) -> None:
         self._policy = (time.monotonic(), message)
@@ -95,7 +101,7 @@ class TaskNode(ManagedNode):
         if self._arm is None or now - self._arm[0] > _ARM_SILENT:
             return "the driver is silent (no arm/status for 1 s): is it running?"
         status = self._arm[1]
-        if status.state in _DRIVER_ENDS_TASK:
+        if status.state in (*_DRIVER_ENDS_TASK, *_DRIVER_TROUBLED):
             remedy = {"DISABLED": "arm/enable", "STOPPED": "arm/clear_stop"}.get(status.state, "")
             return f"the arm is {status.state} ({status.reason or 'no reason given'})" + (
                 f"; call {remedy} first" if remedy else ""
@@ -151,6 +157,8 @@ class TaskNode(ManagedNode):
             reason = "the driver went silent"
         elif self._arm[1].state in _DRIVER_ENDS_TASK:
             reason = f"the arm is {self._arm[1].state}: {self._arm[1].reason}"
+        elif now - self._arm_well > _PATIENCE:
+            reason = f"the arm is {self._arm[1].state} for {_PATIENCE:g} s: {self._arm[1].reason}"
         elif self._policy is None or now - self._policy[0] > _POLICY_SILENT:
             reason = "the policy went silent"
         if reason:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from reconvla_ros.errors import ObservationError, ReconVlaError, TokenGateError
 from reconvla_ros.policy.protocol import Policy
+from reconvla_ros.policy.rate import RateMatcher
 from reconvla_ros.types import ActionChunk, Observation
 
 NS = 1_000_000_000
@@ -76,6 +77,7 @@ class PolicyWorker:
         self._report = Report()
         self._stopping = False
         self._used_stamp = 0
+        self._matcher: RateMatcher | None = None
         self._thread: threading.Thread | None = None
 
     @property
@@ -172,12 +174,13 @@ class PolicyWorker:
             self._note(dropped=self._report.dropped + 1)
             return
         delivered = time.monotonic()
+        chunk, reason = self._match(chunk, spent)
         self._deliver(chunk)
         stages = {"wait": age, **self._policy.timings, "publish": time.monotonic() - delivered}
         known = len(chunk.confidence) > 0
         self._note(
             state="RUNNING",
-            reason="",
+            reason=reason,
             chunks=self._report.chunks + 1,
             observation_age=age,
             inference_time=spent,
@@ -185,6 +188,15 @@ class PolicyWorker:
             confidence_mean=float(chunk.confidence.mean()) if known else math.nan,
             stages=stages,
         )
+
+    def _match(self, chunk: ActionChunk, spent: float) -> tuple[ActionChunk, str]:
+        """The chunk with steps long enough to last until the next one, and why, when they are longer than nominal."""
+        if self._matcher is None or self._matcher.nominal != chunk.step_dt:
+            self._matcher = RateMatcher(chunk.step_dt)
+        age = (self._clock() - chunk.stamp_ns) / NS
+        self._matcher.note(age, max(1.0 / self._rate, spent / self._duty))
+        step_dt = self._matcher.step_dt(chunk.steps)
+        return replace(chunk, step_dt=step_dt), self._matcher.explain(step_dt)
 
     def _wait_for_frame(self) -> None:
         with self._changed:

@@ -5,8 +5,8 @@ Choices, each measured with `bench record`:
 * No compression: raw images compress badly at the speed needed, and two cores have no time to spare.
 * Chunks of 1 MiB: a colour image (0.92 MB) and its neighbours fill one, so an index entry covers few messages and the
   buffer that is copied stays inside the cache; 16 MiB chunks were five times slower.
-* A CRC per chunk: it costs about 0.3 ms per MB (3 % of a core at 92 MB/s) and is the only thing that tells a page lost in a power cut from an
-  image, so it stays on; `crc=False` drops it.
+* A CRC per chunk: it costs about 0.3 ms per MB (3 % of a core at 92 MB/s) and is the only thing that tells a page lost
+  in a power cut from an image, so it stays on; `crc=False` drops it.
 * The chunk being filled is written out by `flush`; the caller does that twice a second, so a crash costs less than 1 s.
 """
 

@@ -112,8 +112,9 @@ class RecordingSession:
                 if dirty and (closing or time.monotonic() >= flush_at):
                     self._bag.flush()
                     dirty = False
-            except RecordingError as error:
-                self._error = str(error)
+            except Exception as error:  # a thread that dies in silence would look like a recording
+                known = isinstance(error, RecordingError)
+                self._error = str(error) if known else f"writing failed: {type(error).__name__}: {error}"
                 return
             finally:
                 with self._wake:

@@ -37,7 +37,7 @@ _SHAPES: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "link6": (
         ("cylinder", 'fromto="0 0 -0.012 0 0 0.02" size="0.028"', DARK),
-        ("box", 'pos="0 0 0.052" size="0.026 0.042 0.032"', SHELL),
+        ("box", 'pos="0 0 0.052" size="0.02 0.042 0.032"', SHELL),
         ("box", 'pos="0 0 0.09" size="0.014 0.058 0.007"', DARK),
         ("box", 'pos="-0.062 0 0.02" size="0.012 0.045 0.012"', DARK),
         ("box", 'pos="-0.04 0 0.03" size="0.022 0.012 0.006"', DARK),

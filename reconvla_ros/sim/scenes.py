@@ -21,6 +21,7 @@ CAMERAS = ("camera_base", "camera_wrist")
 BASE_CAMERA = ((0.90, 0.25, 0.54), (0.24, -0.05, 0.085), 42.0)  # eye, looked-at point, vertical field of view [deg]
 FRUIT_REGION = ((0.14, 0.44), (-0.15, 0.15))  # x, y where fruit is put: reachable from above
 FRUIT_GAP = 0.105  # [m] between centres, so that an open gripper fits between two
+BOWL_GAP = 0.16  # [m] between the centres of fruit and bowl: rim and half a banana
 TABLE, PLANKS = (0.28, 0.48, 0.62), 8  # middle in x, half length in x and in y; planks along x
 BOWL_AT, BOWL_SPREAD = (0.26, -0.26), (0.03, 0.02)
 BOWL = (0.058, 0.09, 0.05, 0.004)  # radius of the foot and of the rim, height, wall
@@ -122,7 +123,7 @@ def _document(objects: str, opening: float) -> str:
 
 
 def _room() -> str:
-    """What is only looked at: planks of the table top, its apron, floor and two walls.
+    """What is only looked at: planks of the table top, its apron, floor and four walls.
 
     Last in the model, far things last of all, so that the rasteriser skips what nearer things already cover.
     """
@@ -139,6 +140,8 @@ def _room() -> str:
         '<geom class="looks" type="plane" pos="0 0 -0.72" size="3 3 1" material="floor"/>'
         '<geom class="looks" type="plane" pos="-1.4 0 0" zaxis="1 0 0" size="3 3 1" material="wall"/>'
         '<geom class="looks" type="plane" pos="0 -1.6 0" zaxis="0 1 0" size="3 3 1" material="wall"/>'
+        '<geom class="looks" type="plane" pos="1.9 0 0" zaxis="-1 0 0" size="3 3 1" material="wall"/>'
+        '<geom class="looks" type="plane" pos="0 1.6 0" zaxis="0 -1 0" size="3 3 1" material="wall"/>'
     )
 
 
@@ -172,17 +175,18 @@ def _fruit(name: str, x: float, y: float, yaw: float) -> str:
 
 
 def _fruit_scene(rng: np.random.Generator) -> str:
+    bowl = [c + float(rng.uniform(-s, s)) for c, s in zip(BOWL_AT, BOWL_SPREAD, strict=True)]
     (x0, x1), (y0, y1) = FRUIT_REGION
     places: list[tuple[float, float]] = []
     while len(places) < len(FRUIT):
         new = float(rng.uniform(x0, x1)), float(rng.uniform(y0, y1))
-        if all(np.hypot(new[0] - p[0], new[1] - p[1]) >= FRUIT_GAP for p in places):
+        free = all(np.hypot(new[0] - p[0], new[1] - p[1]) >= FRUIT_GAP for p in places)
+        if free and np.hypot(new[0] - bowl[0], new[1] - bowl[1]) >= BOWL_GAP:
             places.append(new)
         elif rng.random() < 0.02:  # a layout that leaves no room for the next one is begun again
             places.clear()
     fruit = "".join(_fruit(f[0], *p, float(rng.uniform(-pi, pi))) for f, p in zip(FRUIT, places, strict=True))
-    at = [c + float(rng.uniform(-s, s)) for c, s in zip(BOWL_AT, BOWL_SPREAD, strict=True)]
-    return fruit + _bowl(*at)
+    return fruit + _bowl(*bowl)
 
 
 def _empty_scene(_rng: np.random.Generator) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from reconvla_ros.errors import ArmError, BusError
+from reconvla_ros.errors import ArmError, BusError, ShapeError
 
 Float = NDArray[np.float64]
 
@@ -103,11 +103,17 @@ class StateWriter:
             os.close(old)
 
     def publish(self, stamp_ns: int, time_s: float, position: Float, velocity: Float) -> None:
-        """Write one sample; a few microseconds, never waits."""
+        """Write one sample; a few microseconds, never waits.
+
+        Raises:
+            ShapeError: not as many entries as the identity says.
+        """
         self._sequence += 1
         at = _RING_AT + (self._sequence % SLOTS) * self._slot
-        body = _SLOT.pack(self._sequence, stamp_ns, time.monotonic_ns(), time_s) + position.tobytes()
-        body += velocity.tobytes()
+        body = _SLOT.pack(self._sequence, stamp_ns, time.monotonic_ns(), time_s)
+        body += np.asarray(position, np.float64).tobytes() + np.asarray(velocity, np.float64).tobytes()
+        if len(body) + _TAIL.size != self._slot:
+            raise ShapeError(f"shared state: {len(position)} positions, {len(velocity)} velocities do not fit the map")
         # The closing number is spoilt first and set last: a reader in between sees a mismatch.
         _TAIL.pack_into(self._map, at + self._slot - _TAIL.size, 0, 0)
         self._map[at : at + len(body)] = body

@@ -87,7 +87,9 @@ def test_no_arm_is_named(address: BusAddress) -> None:
 
 
 def test_a_missing_interface_names_the_remedy() -> None:
-    with pytest.raises(BusError, match="can9 does not exist; interfaces here: .* sudo ip link set can9 up type can bitrate"):
+    with pytest.raises(
+        BusError, match="can9 does not exist; interfaces here: .* sudo ip link set can9 up type can bitrate"
+    ):
         PiperArm(BusAddress("socketcan", "can9")).open()
 
 

@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from fake_arm import MS, ROS_START, FakeArm
+
+from reconvla_ros.arm.control import DriverCore, TickResult
+from reconvla_ros.arm.settings import DriverConfig
+from reconvla_ros.errors import ArmError
+from reconvla_ros.safety.filter import Verdict
+from reconvla_ros.safety.supervisor import State
+from reconvla_ros.types import ActionChunk, EeCommand, Float, Pose
+
+READY = np.array([0.0, 1.2, -1.2, 0.0, 0.9, 0.0])
+CONFIG = DriverConfig(dry_run=False)
+DT = 0.005
+
+
+class Bench:
+    """A core on a fake arm with a clock that only `run` moves."""
+
+    def __init__(self, joints: Float = READY, **config: Any) -> None:
+        self.arm = FakeArm(joints)
+        self.core = DriverCore(self.arm, replace(CONFIG, **config))
+        self.mono, self.ros = 5_000 * MS, ROS_START
+        self.sequence = 0
+        self.last = self.run(1)[-1]
+
+    def run(self, ticks: int) -> list[TickResult]:
+        results = []
+        for _ in range(ticks):
+            self.mono, self.ros = self.mono + 5 * MS, self.ros + 5 * MS
+            self.arm.stamp_ns = self.ros
+            self.last = self.core.tick(self.mono, self.ros)
+            results.append(self.last)
+        return results
+
+    @property
+    def tcp(self) -> Pose:
+        return self.core.kinematics.tcp(self.arm.joints)
+
+    def chunk(self, move: tuple[float, float, float], **values: Any) -> ActionChunk:
+        tcp = self.tcp
+        self.sequence += 1
+        way = np.array([np.array(move) * (k + 1) / 5 for k in range(5)])
+        chunk = ActionChunk(
+            self.ros,
+            "t",
+            self.sequence,
+            0.1,
+            tcp,
+            tcp.position + way,
+            np.tile(tcp.quaternion, (5, 1)),
+            np.full(5, 0.05),
+        )
+        return replace(chunk, **values)
+
+    def give(self, move: tuple[float, float, float] = (0.03, 0.0, -0.02), **values: Any) -> str:
+        accepted = self.core.accept_chunk(self.chunk(move, **values), self.mono, self.ros)
+        return "" if accepted.ok else accepted.reason
+
+    def path(self) -> Float:
+        return np.array([command.position for command in self.arm.sent])
+
+
+@pytest.fixture
+def bench() -> Bench:
+    bench = Bench()
+    bench.core.set_task("t")
+    return bench
+
+
+def test_nothing_is_sent_before_a_request() -> None:
+    bench = Bench()
+    bench.run(200)
+    assert bench.arm.sent == [] and bench.last.decision.state is State.HOLDING
+
+
+def test_a_chunk_moves_the_tcp_and_its_end_holds(bench: Bench) -> None:
+    start = bench.tcp.position
+    assert bench.give((0.03, 0.0, -0.02)) == ""
+    assert {r.decision.state for r in bench.run(60)[5:]} == {State.MOVING}
+    bench.run(200)
+    assert bench.last.decision.state is State.HOLDING and bench.core.reasons["chunk_end"] == 1
+    assert np.linalg.norm(bench.tcp.position - start) > 0.02
+    assert bench.arm.gripper == pytest.approx(0.05)
+
+
+def test_what_reaches_the_arm_keeps_every_limit(bench: Bench) -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(40):
+        bench.give(tuple(rng.uniform(-0.2, 0.2, 3)))
+        bench.run(int(rng.integers(5, 60)))
+    path, limits = bench.path(), bench.core.limits
+    speed = np.diff(path, axis=0) / DT
+    poses = np.array([bench.core.kinematics.tcp(q).position for q in path])
+    assert np.all(path >= limits.joint_lower) and np.all(path <= limits.joint_upper)
+    assert np.abs(speed).max() <= CONFIG.joint_speed * (1 + 1e-6)
+    assert np.linalg.norm(np.diff(poses, axis=0), axis=1).max() / DT <= CONFIG.tcp_speed * (1 + 1e-6)
+    assert np.all(poses >= [*limits.workspace_lower[:2], limits.floor])
+    assert np.abs(np.diff(speed, axis=0) / DT).max() <= CONFIG.stop_acceleration * 1.05
+    assert np.abs(path - READY).max() > 0.1
+
+
+def test_the_first_target_is_where_the_arm_is(bench: Bench) -> None:
+    bench.arm.follows = False
+    bench.give()
+    bench.run(3)
+    assert np.abs(bench.arm.sent[0].position - READY).max() < 1e-3
+
+
+def test_a_new_chunk_joins_without_a_step(bench: Bench) -> None:
+    bench.give((0.05, 0.0, 0.0))
+    bench.run(50)
+    bench.give((0.0, 0.05, 0.0))
+    bench.run(50)
+    acceleration = np.diff(bench.path(), n=2, axis=0) / DT**2
+    assert np.abs(acceleration).max() <= CONFIG.stop_acceleration * 1.05
+
+
+def test_chunks_without_the_lease_or_the_task_are_refused_and_counted() -> None:
+    bench = Bench()
+    assert bench.give() == "lease"
+    bench.core.set_task("t")
+    assert bench.core.holder == "policy"
+    assert bench.give(task_id="other") == "task_id"
+    assert bench.give() == ""
+    bench.core.set_source("teleop")
+    assert bench.give() == "lease"
+    assert bench.core.reasons["lease"] == 2 and bench.core.verdicts["refused"] == 3
+
+
+def test_the_end_of_a_task_holds_and_returns_the_lease(bench: Bench) -> None:
+    late = bench.chunk((0.05, 0.0, 0.0))
+    bench.give((0.05, 0.0, 0.0))
+    bench.run(40)
+    bench.core.set_task(None)
+    bench.run(100)
+    assert bench.last.decision.state is State.HOLDING and bench.core.holder == "none"
+    assert not bench.core.accept_chunk(late, bench.mono, bench.ros).ok
+    sent = len(bench.arm.sent)
+    bench.run(100)
+    assert len(bench.arm.sent) == sent
+
+
+def test_a_chunk_anchored_elsewhere_is_refused(bench: Bench) -> None:
+    elsewhere = Pose(bench.tcp.position + [0.06, 0.0, 0.0], bench.tcp.quaternion)
+    assert bench.give(anchor=elsewhere) == "anchor"
+
+
+def test_the_anchor_is_judged_where_the_arm_was_at_the_stamp(bench: Bench) -> None:
+    old = bench.chunk((0.0, 0.0, 0.05), step_dt=1.0)
+    for _ in range(4):
+        bench.give((0.05, 0.05, 0.0))
+        bench.run(100)
+    assert np.linalg.norm(bench.tcp.position - old.anchor.position) > 0.06
+    fresh = replace(old, sequence=99, stamp_ns=old.stamp_ns)
+    assert bench.core._anchored(fresh) is None
+    assert bench.core._anchored(replace(fresh, stamp_ns=bench.ros)) is not None
+
+
+def test_stop_decelerates_latches_and_clear_never_moves(bench: Bench) -> None:
+    bench.give((0.05, 0.0, 0.0))
+    bench.run(40)
+    bench.core.stop("test")
+    moving = len(bench.arm.sent)
+    bench.run(100)
+    assert bench.last.decision.state is State.STOPPED and bench.core.stop_latched
+    assert len(bench.arm.sent) - moving < 60
+    assert np.abs(np.diff(bench.path(), n=2, axis=0) / DT**2).max() <= CONFIG.stop_acceleration * 1.05
+    assert bench.give() == "not_ready"
+    sent = len(bench.arm.sent)
+    assert bench.core.clear_stop()[0]
+    bench.run(100)
+    assert len(bench.arm.sent) == sent and bench.last.decision.state is State.HOLDING
+    assert bench.give() == "lease"  # whoever moved before must ask again
+
+
+@pytest.mark.parametrize(
+    "facts", [{"joint_age": 0.2}, {"arm_status": 7}, {"comm_bits": 2}, {"bus_ok": False}, {"ctrl_mode": 2}]
+)
+def test_a_fault_decelerates_and_forgets_the_request(bench: Bench, facts: dict[str, Any]) -> None:
+    bench.give((0.05, 0.0, 0.0))
+    bench.run(40)
+    bench.arm.facts = facts
+    bench.run(100)
+    assert bench.last.decision.state is State.FAULT
+    bench.arm.facts = {}
+    sent = len(bench.arm.sent)
+    bench.run(200)
+    bench.core.clear_stop()
+    bench.run(50)
+    assert bench.last.decision.state is State.HOLDING and len(bench.arm.sent) == sent
+
+
+def test_an_arm_without_power_is_sent_nothing(bench: Bench) -> None:
+    bench.arm.enabled = (True, True, False, True, True, True)
+    bench.run(2)
+    assert bench.last.decision.state is State.DISABLED
+    assert bench.give() == "not_ready"
+    bench.run(50)
+    assert bench.arm.sent == []
+
+
+def test_a_dry_run_decides_as_if_powered() -> None:
+    bench = Bench(dry_run=True)
+    bench.arm.enabled = (False,) * 6
+    bench.run(2)
+    assert bench.last.decision.state is State.HOLDING
+
+
+def test_the_leash_waits_for_the_arm(bench: Bench) -> None:
+    bench.arm.follows = False
+    bench.give((0.25, 0.0, 0.0), step_dt=1.0)
+    bench.run(900)
+    off = np.abs(bench.path() - READY).max()
+    assert off < CONFIG.joint_leash + 0.05
+    assert bench.core.reasons["leash"] >= 1
+
+
+def test_single_commands_of_the_holder(bench: Bench) -> None:
+    bench.core.set_task(None)
+    goal = Pose(bench.tcp.position + [0.0, 0.05, 0.0], bench.tcp.quaternion)
+    command = EeCommand(bench.ros, "teleop", goal, 0.01)
+    assert bench.core.accept_ee(command, bench.mono, bench.ros).reason == "lease"
+    assert bench.core.set_source("teleop")[0]
+    for _ in range(40):
+        assert bench.core.accept_ee(replace(command, stamp_ns=bench.ros), bench.mono, bench.ros).ok
+        bench.run(10)
+    assert np.allclose(bench.tcp.position, goal.position, atol=1e-3)
+    old = replace(command, stamp_ns=bench.ros - 310 * MS)
+    assert bench.core.accept_ee(old, bench.mono, bench.ros).reason == "age"
+
+
+def test_a_silent_teleoperator_means_hold(bench: Bench) -> None:
+    bench.core.set_source("teleop")
+    goal = Pose(bench.tcp.position + [0.0, 0.2, 0.0], bench.tcp.quaternion)
+    bench.core.accept_ee(EeCommand(bench.ros, "teleop", goal), bench.mono, bench.ros)
+    bench.run(200)
+    assert bench.last.decision.state is State.HOLDING and bench.core.reasons["command_end"] == 1
+    assert np.linalg.norm(bench.tcp.position - goal.position) > 0.1
+
+
+def test_home_goes_home_and_gives_the_lease_back() -> None:
+    bench = Bench()
+    assert bench.core.home() == (True, "on the way home")
+    bench.run(3)
+    assert bench.core.holder == "home"
+    bench.run(2000)
+    assert np.allclose(bench.arm.joints, CONFIG.home_position, atol=1e-6)
+    assert bench.core.holder == "none" and bench.last.decision.state is State.HOLDING
+
+
+def test_home_is_refused_while_stopped() -> None:
+    bench = Bench()
+    bench.core.stop("button")
+    bench.run(1)
+    assert bench.core.home() == (False, "not now: a stop is latched")
+
+
+def test_power_is_cut_only_when_parked() -> None:
+    bench = Bench()
+    with pytest.raises(ArmError, match=r"without power falls: joint2, joint3 are 1.20 rad from their stops"):
+        bench.core.enable(False)
+    assert "disable" not in bench.arm.calls
+    bench.arm.joints = np.array([0.5, 0.1, -0.1, 0.0, 0.0, 0.0])
+    bench.core.enable(False)
+    assert "disable" in bench.arm.calls
+
+
+def test_release_stops_and_opens_the_gripper(bench: Bench) -> None:
+    bench.give((0.05, 0.0, 0.0))
+    bench.run(30)
+    assert bench.core.release_gripper()[0]
+    bench.run(200)
+    assert bench.last.decision.state is State.STOPPED
+    assert bench.arm.gripper == pytest.approx(CONFIG.gripper_range)
+
+
+def test_an_unreachable_target_is_refused_and_nothing_moves(bench: Bench) -> None:
+    tcp = bench.tcp
+    upside_down = np.array([1.0, 0.0, 0.0, 0.0])
+    quaternions = np.tile(upside_down if abs(tcp.quaternion[0]) < 0.9 else np.array([0, 0, 0, 1.0]), (5, 1))
+    assert bench.give(quaternions=quaternions, positions=np.tile([0.30, 0.0, 0.45], (5, 1))) == ""
+    bench.run(50)
+    assert bench.last.verdict is Verdict.REFUSED and bench.last.reason == "kinematics"
+    assert np.allclose(bench.arm.joints, READY, atol=1e-9)
+
+
+def test_from_the_rest_pose_only_inward_motion() -> None:
+    bench = Bench(np.zeros(6))
+    bench.core.set_task("t")
+    for _ in range(10):
+        bench.give((0.03, 0.0, 0.05))
+        bench.run(60)
+    path = bench.path()
+    assert len(path) and np.all(np.diff(path[:, 1]) >= -1e-9) and np.all(path[:, 2] <= 1e-9)
+
+
+def test_a_late_tick_is_one_tick_of_motion(bench: Bench) -> None:
+    bench.give((0.05, 0.0, 0.0), step_dt=2.0)
+    bench.run(40)
+    before = bench.arm.sent[-1].position
+    bench.mono += 1_000 * MS
+    bench.ros += 1_000 * MS
+    bench.run(1)
+    assert np.abs(bench.arm.sent[-1].position - before).max() <= CONFIG.joint_speed * DT * (1 + 1e-6)
+
+
+def test_the_confirmed_calls_reach_the_arm(bench: Bench) -> None:
+    bench.core.damped_stop()
+    bench.core.power_cycle()
+    assert bench.arm.calls[-2:] == ["damped_stop", "power_cycle"] and bench.core.stop_latched

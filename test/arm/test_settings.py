@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from reconvla_ros.arm.settings import DriverConfig
+from reconvla_ros.config import load
+from reconvla_ros.errors import ConfigError, LimitError
+
+FILE = Path(__file__).resolve().parents[2] / "config" / "piper.yaml"
+FROM_LAUNCH = {"arm", "can_interface", "can_port", "sim_port", "dry_run", "auto_enable"}
+
+
+def test_the_file_says_the_defaults() -> None:
+    assert load(DriverConfig, FILE, "driver") == DriverConfig()
+
+
+def test_the_file_states_every_key_but_those_of_the_launch() -> None:
+    text = FILE.read_text()
+    for field in dataclasses.fields(DriverConfig):
+        assert (f"    {field.name}: " in text) is (field.name not in FROM_LAUNCH), field.name
+
+
+def test_safe_when_nothing_is_said() -> None:
+    assert DriverConfig().dry_run and not DriverConfig().auto_enable
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("joint_sped: 0.5", "did you mean 'joint_speed'"),
+        ("joint_speed: 9.0", "joint_speed: must be in 0.01..3 rad/s, got 9.0"),
+        ("rate: fast", "rate: must be a number"),
+        ("workspace_lower: [0.0, 0.0]", "workspace_lower: must have 3 entries, got 2"),
+        ("mounting: sideways", "valid: keep, upright, left, right"),
+        ("gripper_range: .nan", "gripper_range: must be finite"),
+    ],
+)
+def test_bad_keys_and_values_are_named(tmp_path: Path, line: str, message: str) -> None:
+    file = tmp_path / "piper.yaml"
+    file.write_text(f"driver:\n  ros__parameters:\n    {line}\n")
+    with pytest.raises(ConfigError, match=message):
+        load(DriverConfig, file, "driver")
+
+
+def test_limits_check_each_other() -> None:
+    with pytest.raises(LimitError, match="joint_lower"):
+        DriverConfig(joint_lower=(-3.0, 0.0, -2.9, -1.7, -1.2, -2.0)).limits()
+
+
+def test_the_bus_follows_the_interface() -> None:
+    assert DriverConfig().bus == ("udp_multicast", "239.74.163.2", 43113)
+    assert DriverConfig(can_interface="socketcan", can_port="can1").bus == ("socketcan", "can1", 0)

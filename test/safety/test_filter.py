@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from reconvla_ros.arm.settings import DriverConfig
+from reconvla_ros.safety.filter import REASONS, Command, Reference, Verdict, check
+from reconvla_ros.types import Float
+
+LIMITS = DriverConfig().limits()
+DT = 0.005
+UP = np.array([0.0, 0.0, 0.0, 1.0])
+HERE = Reference(np.array([0.3, 0.0, 0.2]), UP, np.array([0.0, 1.2, -1.2, 0.0, 0.9, 0.0]), 0.03)
+
+
+def target(position: tuple[float, ...] = (0.3, 0.0, 0.2), **values: Any) -> Command:
+    return Command(**({"position": np.array(position), "quaternion": UP} | values))
+
+
+def step(joints: Float, position: tuple[float, ...] = (0.3, 0.0, 0.2), **values: Any) -> Command:
+    return target(position, joints=np.array(joints, dtype=np.float64), **values)
+
+
+def test_an_ordinary_target_passes_unchanged() -> None:
+    command = target((0.35, 0.1, 0.2), gripper=0.05)
+    result = check(command, HERE, LIMITS)
+    assert (result.verdict, result.reason) == (Verdict.PASSED, "") and result.command is command
+
+
+def test_holding_passes() -> None:
+    assert check(step(HERE.joints, gripper=0.03), HERE, LIMITS, DT).verdict is Verdict.PASSED
+
+
+@pytest.mark.parametrize(
+    ("command", "dt", "reason"),
+    [
+        (target(position=(0.3, 0.0)), None, "shape"),
+        (target(joints=np.zeros(7)), DT, "shape"),
+        (target(quaternion=np.zeros(3)), None, "shape"),
+        (target(), 0.0, "shape"),
+        (target((np.nan, 0, 0.2)), None, "not_finite"),
+        (target((0.3, np.inf, 0.2)), None, "not_finite"),
+        (target(gripper=np.nan), None, "not_finite"),
+        (target(age=np.nan), None, "not_finite"),
+        (target(quaternion=np.array([0, 0, 0, np.nan])), None, "not_finite"),
+        (target(quaternion=np.array([0, 0, 0, 0.5])), None, "not_finite"),
+        (step([np.nan, 1.2, -1.2, 0, 0.9, 0]), DT, "not_finite"),
+        (target(age=0.31), None, "age"),
+        (target(age=-0.06), None, "age"),
+        (target((0.3, 0.31, 0.2)), None, "distance"),
+        (target((0.3, 0.0, -0.06)), None, "table"),
+        (step(HERE.joints, (0.61, 0.0, 0.2)), DT, "workspace"),
+        (step(HERE.joints, (0.3, 0.0, 0.004)), DT, "table"),
+        (step([0, 1.2, 0.2, 0, 0.9, 0]), None, "joint_range"),
+        (target(gripper=0.2), None, "gripper_range"),
+        (target(gripper=-0.1), None, "gripper_range"),
+    ],
+)
+def test_refused_with_its_reason(command: Command, dt: float | None, reason: str) -> None:
+    result = check(command, HERE, LIMITS, dt)
+    assert (result.verdict, result.reason) == (Verdict.REFUSED, reason), result.detail
+    assert result.detail.startswith(reason)
+
+
+def test_a_target_just_outside_the_box_is_moved_onto_it() -> None:
+    edge = replace(HERE, position=np.array([0.58, 0.0, 0.2]))
+    result = check(target((0.63, 0.0, 0.2)), edge, LIMITS)
+    assert (result.verdict, result.reason) == (Verdict.CLAMPED, "workspace")
+    assert result.command.position[0] == pytest.approx(0.60)
+    assert "x = 0.6300 m" in result.detail
+
+
+def test_far_outside_the_box_is_refused() -> None:
+    edge = replace(HERE, position=np.array([0.58, 0.0, 0.2]))
+    assert check(target((0.70, 0.0, 0.2)), edge, LIMITS).verdict is Verdict.REFUSED
+
+
+def test_the_table_clamps_a_target() -> None:
+    low = replace(HERE, position=np.array([0.3, 0.0, 0.02]))
+    result = check(target((0.3, 0.0, -0.02)), low, LIMITS)
+    assert (result.verdict, result.reason) == (Verdict.CLAMPED, "table")
+    assert result.command.position[2] == pytest.approx(0.005)
+
+
+def test_from_outside_the_box_only_inward_passes() -> None:
+    outside = replace(HERE, position=np.array([0.65, 0.0, 0.2]))
+    assert check(step(HERE.joints, (0.6499, 0.0, 0.2)), outside, LIMITS, DT).verdict is Verdict.PASSED
+    assert check(step(HERE.joints, (0.65, 0.0, 0.2)), outside, LIMITS, DT).verdict is Verdict.PASSED
+    assert check(step(HERE.joints, (0.6501, 0.0, 0.2)), outside, LIMITS, DT).reason == "workspace"
+
+
+def test_from_outside_the_joint_margin_only_inward_and_holding_pass() -> None:
+    rest = replace(HERE, joints=np.zeros(6))
+    assert check(step(np.zeros(6)), rest, LIMITS, DT).verdict is Verdict.PASSED
+    inward = step([0, 0.002, -0.002, 0, 0, 0])
+    assert check(inward, rest, LIMITS, DT).verdict is Verdict.PASSED
+    halfway = replace(HERE, joints=np.array([0, 0.05, -0.05, 0, 0, 0]))
+    back = check(step([0, 0.048, -0.05, 0, 0, 0]), halfway, LIMITS, DT)
+    assert (back.verdict, back.reason) == (Verdict.CLAMPED, "joint_range")
+    assert back.command.joints is not None and back.command.joints[1] == 0.05
+
+
+def test_a_joint_target_a_little_outside_is_clamped() -> None:
+    result = check(step([0, 1.2, -0.05, 0, 0.9, 0]), HERE, LIMITS)
+    assert (result.verdict, result.reason) == (Verdict.CLAMPED, "joint_range")
+    assert result.command.joints is not None and result.command.joints[2] == pytest.approx(-0.1)
+
+
+def test_joint_speed_is_clamped_along_the_way() -> None:
+    fast = HERE.joints + np.array([0.01, 0.005, 0, 0, 0, 0])
+    result = check(step(fast), HERE, LIMITS, DT)
+    assert (result.verdict, result.reason) == (Verdict.CLAMPED, "joint_speed")
+    assert result.command.joints is not None
+    assert np.allclose(result.command.joints - HERE.joints, [0.0025, 0.00125, 0, 0, 0, 0])
+
+
+def test_tcp_speed_and_turning_are_clamped() -> None:
+    moved = check(step(HERE.joints, (0.301, 0.0, 0.2)), HERE, LIMITS, DT)
+    assert (moved.verdict, moved.reason) == (Verdict.CLAMPED, "tcp_speed")
+    assert moved.command.position[0] == pytest.approx(0.3005)
+    turned = np.array([0.0, 0.0, np.sin(0.005), np.cos(0.005)])
+    spun = check(step(HERE.joints, quaternion=turned), HERE, LIMITS, DT)
+    assert (spun.verdict, spun.reason) == (Verdict.CLAMPED, "tcp_speed")
+    negated = check(step(HERE.joints, quaternion=-UP), HERE, LIMITS, DT)
+    assert negated.verdict is Verdict.PASSED  # the same orientation
+
+
+def test_the_gripper_is_clamped() -> None:
+    result = check(target(gripper=0.08), HERE, LIMITS)
+    assert (result.verdict, result.reason, result.command.gripper) == (Verdict.CLAMPED, "gripper_range", 0.07)
+
+
+def test_two_clamps_are_both_told() -> None:
+    edge = replace(HERE, position=np.array([0.58, 0.0, 0.2]))
+    result = check(target((0.63, 0.0, 0.2), gripper=0.08), edge, LIMITS)
+    assert result.reason == "workspace" and "gripper_range" in result.detail
+
+
+anything = st.floats(allow_nan=True, allow_infinity=True, width=64)
+sane = st.floats(-1.5, 1.5)
+references = st.builds(
+    Reference,
+    position=arrays(np.float64, 3, elements=st.floats(-0.9, 0.9)),
+    quaternion=st.just(UP),
+    joints=arrays(np.float64, 6, elements=st.floats(0, 1)).map(
+        lambda u: np.clip(LIMITS.joint_lower + u * (LIMITS.joint_upper - LIMITS.joint_lower), LIMITS.joint_lower, LIMITS.joint_upper)
+    ),
+    gripper=st.floats(0.0, 0.07),
+)  # fmt: skip
+commands = st.builds(
+    Command,
+    position=arrays(np.float64, 3, elements=st.one_of(anything, sane)),
+    quaternion=st.one_of(st.just(UP), arrays(np.float64, 4, elements=anything)),
+    joints=st.one_of(st.none(), arrays(np.float64, 6, elements=st.one_of(anything, st.floats(-4, 4)))),
+    gripper=st.one_of(st.none(), anything, st.floats(-0.1, 0.2)),
+    age=st.one_of(st.just(0.0), anything),
+)
+near = st.tuples(references, arrays(np.float64, 6, elements=st.floats(-0.02, 0.02))).map(
+    lambda pair: (pair[0], Command(pair[0].position, UP, pair[0].joints + pair[1], 0.03))
+)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(st.one_of(st.tuples(references, commands), near), st.sampled_from([None, DT]))
+def test_nothing_that_is_not_finite_or_outside_the_limits_ever_passes(
+    pair: tuple[Reference, Command], dt: float | None
+) -> None:
+    ref, command = pair
+    result = check(command, ref, LIMITS, dt)
+    if result.verdict is Verdict.REFUSED:
+        assert result.reason in REASONS
+        return
+    out = result.command
+    assert np.all(np.isfinite(out.position)) and np.all(np.isfinite(out.quaternion))
+    low = np.minimum([*LIMITS.workspace_lower[:2], LIMITS.floor], ref.position)
+    assert np.all(out.position >= low - 1e-8)
+    assert np.all(out.position <= np.maximum(LIMITS.workspace_upper, ref.position) + 1e-8)
+    if out.gripper is not None:
+        assert 0.0 <= out.gripper <= LIMITS.gripper_range
+    if out.joints is not None:
+        assert np.all(out.joints >= LIMITS.joint_lower - 1e-8) and np.all(out.joints <= LIMITS.joint_upper + 1e-8)
+        assert np.all(out.joints >= np.minimum(LIMITS.soft_lower, ref.joints) - 1e-8)
+        assert np.all(out.joints <= np.maximum(LIMITS.soft_upper, ref.joints) + 1e-8)
+        if dt is not None:
+            assert np.all(np.abs(out.joints - ref.joints) <= LIMITS.joint_speed * dt * (1 + 1e-5))
+            assert np.linalg.norm(out.position - ref.position) <= LIMITS.tcp_speed * dt * (1 + 1e-5)
