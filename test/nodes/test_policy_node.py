@@ -45,7 +45,9 @@ class World:
         self.task = make(TaskState, "task/state", qos.LATCHED)
         self.status: PolicyStatus | None = None
         self.chunks: list[ActionChunk] = []
+        self.targets: list[PoseStamped] = []
         self.counts: dict[str, str] = {}
+        self.node.create_subscription(PoseStamped, "policy/ee_pose", self.targets.append, qos.STATUS)
         self.node.create_subscription(PolicyStatus, "policy/status", self._on_status, qos.STATUS)
         self.node.create_subscription(ActionChunk, "policy/action_chunk", self.chunks.append, qos.COMMAND)
         self.node.create_subscription(DiagnosticArray, "diagnostics", self._on_diagnostics, qos.STATUS)
@@ -121,6 +123,10 @@ def test_a_task_from_start_to_end(world: World, start: Callable[..., subprocess.
     chunk = convert.from_chunk(world.chunks[-1])
     assert chunk.task_id == "task-7" and chunk.steps == 5 and len(chunk.token_ids) == 35
     np.testing.assert_allclose(chunk.anchor.position, TCP.position)
+    world.until(lambda: bool(world.targets))
+    targets = [convert.from_pose(m.pose).position for m in world.targets]
+    planned = np.vstack([convert.from_chunk(c).positions for c in world.chunks])
+    assert np.abs(planned - targets[0]).max(axis=1).min() < 1e-9
     world.until(lambda: world.status is not None and world.status.state == "RUNNING" and world.status.chunks > 0)
     assert world.status.stages[0] == "wait" and world.status.stages[-1] == "publish"
 
