@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,9 @@ class World:
         self.status: PolicyStatus | None = None
         self.chunks: list[ActionChunk] = []
         self.targets: list[PoseStamped] = []
+        self.pictures: dict[str, Image] = {}
+        for topic in ("policy/attention_raw", "policy/attention"):
+            self.node.create_subscription(Image, topic, partial(self.pictures.__setitem__, topic), qos.STATUS)
         self.counts: dict[str, str] = {}
         self.node.create_subscription(PoseStamped, "policy/ee_pose", self.targets.append, qos.STATUS)
         self.node.create_subscription(PolicyStatus, "policy/status", self._on_status, qos.STATUS)
@@ -123,7 +127,10 @@ def test_a_task_from_start_to_end(world: World, start: Callable[..., subprocess.
     chunk = convert.from_chunk(world.chunks[-1])
     assert chunk.task_id == "task-7" and chunk.steps == 5 and len(chunk.token_ids) == 35
     np.testing.assert_allclose(chunk.anchor.position, TCP.position)
-    world.until(lambda: bool(world.targets))
+    world.until(lambda: len(world.pictures) == 2 and bool(world.targets))
+    raw, overlay = (convert.from_image(world.pictures[n]) for n in ("policy/attention_raw", "policy/attention"))
+    assert raw.shape == (27, 27) and raw.sum() == pytest.approx(1.0, abs=1e-4)
+    assert overlay.shape == (334, 334, 3)
     targets = [convert.from_pose(m.pose).position for m in world.targets]
     planned = np.vstack([convert.from_chunk(c).positions for c in world.chunks])
     assert np.abs(planned - targets[0]).max(axis=1).min() < 1e-9
