@@ -14,48 +14,18 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from reconvla_ros.sim import frames
+from reconvla_ros.sim import feedback, frames
 from reconvla_ros.sim.arm_io import Drive, FirmwareOptions, Sensed, Servo
 from reconvla_ros.sim.chain import Chain, matrix_from_rpy
+from reconvla_ros.sim.feedback import Gripper, Motor, Word
 from reconvla_ros.sim.flash import Flash, Reply, acknowledge
 from reconvla_ros.sim.motion import JointSmoother, Line, line_fault, nearest
 
 Float = NDArray[np.float64]
 
-# SDK effort = current x factor [N m/A]; what the arm reports is the current.
-EFFORT_PER_AMPERE = (1.18125,) * 3 + (0.95844,) * 3
 GRIPPER_SPEED = 0.2  # [m/s] of the total opening; a guess
 LIMIT_SLACK = 2e-3  # [rad] flash keeps tenths of a degree, and the folded arm stands on its limits
-MOVING_BAND = 0.01  # [rad], [m / 10]: "reached" is reported inside it
-
-
-@dataclass
-class _Gripper:
-    enabled: bool = False
-    target: float = 0.0
-    effort: float = 1.0
-    command: float = 0.0
-
-
-@dataclass
-class _Motor:
-    """One joint motor; `due` is when a pending enable takes effect [s], `deaf` swallows the first one after a reset."""
-
-    enabled: bool = False
-    due: float | None = None
-    deaf: bool = False
-
-
-@dataclass
-class _Word:
-    """The status word 0x2A1 and the mode that 0x151 set."""
-
-    ctrl_mode: int = 0
-    arm_status: int = 0
-    move_mode: int = 0
-    speed: int = 0
-    limit_bits: int = 0
-    moving: bool = False
+MOVING_BAND = 0.01  # [rad] "reached" is reported inside it
 
 
 @dataclass
@@ -68,9 +38,9 @@ class Firmware:
     def __post_init__(self) -> None:
         self.flash = Flash(self.options.version, self.options.gripper_range)
         self.chain = Chain()
-        self.motors = [_Motor() for _ in range(6)]
-        self.gripper = _Gripper()
-        self.word = _Word()
+        self.motors = [Motor() for _ in range(6)]
+        self.gripper = Gripper()
+        self.word = Word()
         self.sensed = Sensed(np.zeros(6), np.zeros(6), np.zeros(6))
         self._smoother = JointSmoother(np.zeros(6))
         self._target: Float = np.zeros(6)
@@ -101,9 +71,9 @@ class Firmware:
             self.word.arm_status = 1
             self._line = None
         elif command["stop"] == 2:  # a power cut: everything limp, all flags cleared, the next enable is swallowed
-            self.motors = [_Motor(deaf=True) for _ in range(6)]
-            self.gripper = _Gripper()
-            self.word = _Word()
+            self.motors = [Motor(deaf=True) for _ in range(6)]
+            self.gripper = Gripper()
+            self.word = Word()
             self._line = None
         if command["teach"] or command["track"]:
             self.ignored["teaching"] += 1
@@ -271,34 +241,12 @@ class Firmware:
     # --- frames out --------------------------------------------------------------------------------------------------
     def fast(self) -> bytes:
         """The 14 frames of a 200 Hz cycle, in the order of `frames.FAST_IDS`, 8 bytes each."""
-        word, sensed = self.word, self.sensed
-        status = (word.ctrl_mode, word.arm_status, word.move_mode, 0, int(word.moving), 0, word.limit_bits, 0)
-        position = sensed.position.tolist()
-        joints = [round(angle / frames.DEG) for angle in position]
-        # The flange is reported for the joints as reported, rounding included, as encoders give them.
-        place, turn = self.chain.flange([count * frames.DEG for count in joints])
-        pose = [round(v / frames.MM) for v in place] + [round(v / frames.DEG) for v in turn]
-        opening = round(sensed.opening / frames.MM) if self.flash.gripper_range else 0
-        bits = 0x80 | (0x40 if self.gripper.enabled else 0)
-        gripper = (opening, _thousandths(sensed.gripper_effort), bits)
-        motors: list[int] = []
-        for speed, effort, factor, angle in zip(
-            sensed.velocity.tolist(), sensed.effort.tolist(), EFFORT_PER_AMPERE, position, strict=True
-        ):
-            motors += (_thousandths(speed), _thousandths(effort / factor), round(angle * 1000))
-        return frames.pack_fast(status, pose, joints, gripper, motors)
+        has_gripper = self.flash.gripper_range > 0
+        return feedback.fast(self.word, self.sensed, self.gripper.enabled, has_gripper, self.chain)
 
     def slow(self) -> bytes:
         """The six frames of a 40 Hz cycle, in the order of `frames.SLOW_IDS`, 8 bytes each."""
-        values: list[int] = []
-        for motor in self.motors:
-            values += (240, 32, 34, 0x40 if motor.enabled else 0, 0)  # 24.0 V, two temperatures [C], bits, bus current
-        return frames.pack_slow(values)
-
-
-def _thousandths(value: float) -> int:
-    """In 0.001 units, held inside 16 bits."""
-    return round(min(max(value, -32.0), 32.0) * 1000)
+        return feedback.slow(self.motors)
 
 
 _HANDLERS: dict[int, Callable[[Firmware, int, bytes], None]] = {
