@@ -140,6 +140,7 @@ def _driver(a: Mapping[str, str]) -> dict[str, Scalar]:
         "sim_port": int(a["sim_port"]),
         "dry_run": (not simulated) if a["dry_run"] == "auto" else a["dry_run"] == "true",
         "auto_enable": simulated,
+        "auto_ready": simulated,
     }
 
 

@@ -39,9 +39,8 @@ def frozen_array(name: str, value: ArrayLike, shape: tuple[int | None, ...]) -> 
     ):
         wanted = tuple("any" if n is None else n for n in shape)
         raise ShapeError(f"{name}: expected shape {wanted}, got {array.shape}")
-    bad = np.argwhere(~np.isfinite(array))
-    if len(bad):
-        where = tuple(int(i) for i in bad[0])
+    if not np.isfinite(array).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise ShapeError(f"{name}{list(where)}: must be finite, got {array[where]}")
     array.setflags(write=False)
     return array

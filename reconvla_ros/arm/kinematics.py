@@ -43,6 +43,10 @@ def _wrap(angles: Float) -> Float:
     return (angles + np.pi) % (2.0 * np.pi) - np.pi
 
 
+def _say(tcp: Pose) -> str:
+    return "[" + ", ".join(f"{v:.4f}" for v in tcp.position) + "]"
+
+
 class Kinematics:
     """One arm geometry.
 
@@ -121,15 +125,14 @@ class Kinematics:
                 branch is further than `max_jump` [rad] from the seed in some joint.
         """
         branches = self.branches(tcp, float(seed[3]))
-        where = np.array2string(tcp.position, precision=4)
         if not len(branches):
-            raise KinematicsError(f"tcp {where} m: no joint position reaches it")
+            raise KinematicsError(f"tcp {_say(tcp)} m: no joint position reaches it")
         inside = branches[self._violation(branches) <= _SLACK]
         if not len(inside):
             nearest = branches[int(np.argmin(self._violation(branches)))]
             joint = int(np.argmax(np.maximum(self._lower - nearest, nearest - self._upper)))
             raise KinematicsError(
-                f"tcp {where} m: needs joint{joint + 1} = {nearest[joint]:.4f} rad, "
+                f"tcp {_say(tcp)} m: needs joint{joint + 1} = {nearest[joint]:.4f} rad, "
                 f"allowed {self._lower[joint]:.4f}..{self._upper[joint]:.4f}"
             )
         jumps = np.abs(inside - seed).max(axis=1)
@@ -137,7 +140,7 @@ class Kinematics:
         if jumps[best] > max_jump:
             joint = int(np.argmax(np.abs(inside[best] - seed)))
             raise KinematicsError(
-                f"tcp {where} m: joint{joint + 1} would jump {jumps[best]:.3f} rad to another branch, "
+                f"tcp {_say(tcp)} m: joint{joint + 1} would jump {jumps[best]:.3f} rad to another branch, "
                 f"allowed {max_jump:.3f}"
             )
         return np.clip(inside[best], self._lower, self._upper)

@@ -84,6 +84,7 @@ def _begin_task(client: Client, monitor: Monitor, instruction: str, seconds: flo
     """Give the task; returns when the arm moves."""
     from reconvla_ros.srv import Task
 
+    monitor.forget_motion()
     answer = client.call(Task, "task", Task.Request(instruction=instruction, timeout=seconds + 30.0))
     if not answer.accepted:
         raise SetupError(f"the task was refused: {answer.message}")

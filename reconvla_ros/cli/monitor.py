@@ -52,8 +52,12 @@ class Monitor:
             self.stages.setdefault(name, []).append(seconds * 1e3)
 
     def ready(self) -> bool:
-        """The arm holds and the policy waits for a task."""
-        return self.arm is not None and self.arm.state in ("HOLDING", "MOVING") and self._policy_idle()
+        """The arm went to where tasks begin and holds there, and the policy waits for a task."""
+        return self._moved and self.arm.state == "HOLDING" and self.arm.source == "none" and self._policy_idle()
+
+    def forget_motion(self) -> None:
+        """Count motion from here on only."""
+        self._moved = False
 
     def _policy_idle(self) -> bool:
         return self.policy is not None and self.policy.state in ("IDLE", "RUNNING", "WAITING")

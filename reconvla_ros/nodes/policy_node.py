@@ -55,7 +55,7 @@ class PolicyNode(ManagedNode):
         self._target = self.publish_on(PoseStamped, "policy/ee_pose", qos.STATUS)
         self._gripper = self.publish_on(Float32, "policy/gripper", qos.STATUS)
         self._path = self.publish_on(Path, "policy/path", qos.STATUS)
-        self._status = self.publish_on(PolicyStatus, "policy/status", qos.STATUS, always=True)
+        self._status = self.publish_on(PolicyStatus, "policy/status", qos.STATUS)
         self._overlay = self.publish_on(Image, "policy/attention", qos.STATUS)
         self._attention = self.publish_on(Image, "policy/attention_raw", qos.STATUS)
         self.create_timer(1.0 / self.config.status_rate, self.publish_status)

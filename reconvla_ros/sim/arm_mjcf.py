@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from reconvla_ros.arm.tables import BODIES, CHAIN, Body
 
 # Mechanical stops [rad]: a little outside the firmware's limits (piper_control 1.5.0 lists 0..195 and -175..0 degrees
-# for J2 and J3: their zero is the stop itself).
-STOPS = ((-2.69, 2.69), (-0.005, 3.40), (-3.05, 0.005), (-1.85, 1.85), (-1.31, 1.31), (-2.2, 2.2))
+# for J2 and J3: their zero is the stop itself; it gives a little, so a folded arm reads zero).
+STOPS = ((-2.69, 2.69), (0.0005, 3.40), (-3.05, -0.0005), (-1.85, 1.85), (-1.31, 1.31), (-2.2, 2.2))
 KP = (600.0, 600.0, 600.0, 300.0, 300.0, 100.0)  # [N m/rad]
 KV = (40.0, 40.0, 40.0, 10.0, 10.0, 5.0)  # [N m s/rad]
 TORQUE = (32.0, 32.0, 32.0, 10.0, 10.0, 10.0)  # [N m]

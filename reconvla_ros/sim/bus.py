@@ -28,7 +28,7 @@ LOG = logging.getLogger(__name__)
 INTERFACES = ("udp_multicast", "socketcan", "virtual")
 DEFAULT_GROUP = "239.74.163.2"  # python-can's own IPv4 group
 DEFAULT_PORT = 43113  # python-can's own port; groups do not keep two arms apart, ports do
-LISTEN = 0.12  # [s] an arm that is alive sends hundreds of frames in this time
+LISTEN = 0.25  # [s] an arm that is alive sends hundreds of frames in this time
 _SO_ATTACH_FILTER = 26
 
 

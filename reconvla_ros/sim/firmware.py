@@ -10,22 +10,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import degrees
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reconvla_ros.sim import frames
 from reconvla_ros.sim.arm_io import Drive, FirmwareOptions, Sensed, Servo
-from reconvla_ros.sim.chain import Chain, matrix_from_rpy, rpy_from_matrix
+from reconvla_ros.sim.chain import Chain, matrix_from_rpy
 from reconvla_ros.sim.flash import Flash, Reply, acknowledge
 from reconvla_ros.sim.motion import JointSmoother, Line, line_fault, nearest
 
 Float = NDArray[np.float64]
 
 # SDK effort = current x factor [N m/A]; what the arm reports is the current.
-EFFORT_PER_AMPERE = np.array([1.18125] * 3 + [0.95844] * 3)
+EFFORT_PER_AMPERE = (1.18125,) * 3 + (0.95844,) * 3
 GRIPPER_SPEED = 0.2  # [m/s] of the total opening; a guess
+LIMIT_SLACK = 2e-3  # [rad] flash keeps tenths of a degree, and the folded arm stands on its limits
 MOVING_BAND = 0.01  # [rad], [m / 10]: "reached" is reported inside it
 
 
@@ -146,7 +146,7 @@ class Firmware:
             return
         first = 2 * (can_id - frames.TARGET_12)
         for j, value in enumerate(frames.decode(can_id, data).values(), start=first):
-            if self.flash.lower[j] - 1e-4 <= value <= self.flash.upper[j] + 1e-4:
+            if self.flash.lower[j] - LIMIT_SLACK <= value <= self.flash.upper[j] + LIMIT_SLACK:
                 self._target[j] = value
                 self.word.limit_bits &= ~(1 << j)
             else:  # beyond the limit: the joint keeps its last target
@@ -197,8 +197,7 @@ class Firmware:
         return fault
 
     def _limits(self) -> tuple[Float, Float]:
-        # Flash keeps tenths of a degree, so the arm itself may stand a hair outside its own limits.
-        return np.array(self.flash.lower) - 1e-3, np.array(self.flash.upper) + 1e-3
+        return np.array(self.flash.lower) - LIMIT_SLACK, np.array(self.flash.upper) + LIMIT_SLACK
 
     def _gripper_target(self, _can_id: int, data: bytes) -> None:
         command = frames.decode(frames.TARGET_GRIPPER, data)
@@ -223,17 +222,18 @@ class Firmware:
         """Advance to `now` [s, monotonic] with fresh sensor values; time never advances more than 20 ms in one tick."""
         dt = min(max(now - self._now, 0.0), 0.02) if self._now is not None else 0.0
         self._now, self.sensed = now, sensed
+        here = sensed.position.tolist()
         for j, motor in enumerate(self.motors):
             if motor.due is not None and now >= motor.due:
                 motor.enabled, motor.due = True, None
             if not motor.enabled or self.word.arm_status == 1:  # follow the joint, so that enabling does not jump
-                self._smoother.restart(j, sensed.position[j])
-                self._target[j] = sensed.position[j]
+                self._smoother.restart(j, here[j])
+                self._target[j] = here[j]
         if self.word.arm_status != 1:
             self._move(dt)
         self._move_gripper(dt)
-        self.word.moving = bool(
-            np.abs(self._target - sensed.position).max() > MOVING_BAND or np.abs(self._smoother.velocity).max() > 1e-3
+        self.word.moving = any(abs(v) > 1e-3 for v in self._smoother.velocity.tolist()) or any(
+            abs(a - b) > MOVING_BAND for a, b in zip(self._target.tolist(), here, strict=True)
         )
         alive = Servo.DAMPED if self.word.arm_status == 1 else Servo.HOLD
         grip = self.gripper
@@ -258,8 +258,8 @@ class Firmware:
             if self._line.done:
                 self._line = None
             return
-        limit = np.array(self.flash.speed) * (self.word.speed / 100)
-        self._smoother.step(self._target, limit, np.array(self.flash.acceleration), dt)
+        limit = [speed * self.word.speed / 100 for speed in self.flash.speed]
+        self._smoother.step(self._target, limit, self.flash.acceleration, dt)
 
     def _move_gripper(self, dt: float) -> None:
         grip = self.gripper
@@ -273,21 +273,20 @@ class Firmware:
         """The 14 frames of a 200 Hz cycle, in the order of `frames.FAST_IDS`, 8 bytes each."""
         word, sensed = self.word, self.sensed
         status = (word.ctrl_mode, word.arm_status, word.move_mode, 0, int(word.moving), 0, word.limit_bits, 0)
-        joints = np.rint(sensed.position / frames.DEG)
+        position = sensed.position.tolist()
+        joints = [round(angle / frames.DEG) for angle in position]
         # The flange is reported for the joints as reported, rounding included, as encoders give them.
-        flange = self.chain.forward(joints * frames.DEG)
-        turn = rpy_from_matrix(flange[:3, :3])
-        pose = [round(v / frames.MM) for v in flange[:3, 3].tolist()] + [round(degrees(a) * 1000) for a in turn]
+        place, turn = self.chain.flange([count * frames.DEG for count in joints])
+        pose = [round(v / frames.MM) for v in place] + [round(v / frames.DEG) for v in turn]
         opening = round(sensed.opening / frames.MM) if self.flash.gripper_range else 0
         bits = 0x80 | (0x40 if self.gripper.enabled else 0)
-        gripper = (opening, round(min(max(sensed.gripper_effort, -5.0), 5.0) * 1000), bits)
-        motors = np.empty((6, 3))
-        motors[:, 0] = sensed.velocity
-        motors[:, 1] = sensed.effort / EFFORT_PER_AMPERE
-        np.clip(motors[:, :2], -32.0, 32.0, out=motors[:, :2])
-        motors[:, 2] = sensed.position
-        counts = np.rint(motors * 1000).astype(int).ravel().tolist()
-        return frames.pack_fast(status, pose, joints.astype(int).tolist(), gripper, counts)
+        gripper = (opening, _thousandths(sensed.gripper_effort), bits)
+        motors: list[int] = []
+        for speed, effort, factor, angle in zip(
+            sensed.velocity.tolist(), sensed.effort.tolist(), EFFORT_PER_AMPERE, position, strict=True
+        ):
+            motors += (_thousandths(speed), _thousandths(effort / factor), round(angle * 1000))
+        return frames.pack_fast(status, pose, joints, gripper, motors)
 
     def slow(self) -> bytes:
         """The six frames of a 40 Hz cycle, in the order of `frames.SLOW_IDS`, 8 bytes each."""
@@ -295,6 +294,11 @@ class Firmware:
         for motor in self.motors:
             values += (240, 32, 34, 0x40 if motor.enabled else 0, 0)  # 24.0 V, two temperatures [C], bits, bus current
         return frames.pack_slow(values)
+
+
+def _thousandths(value: float) -> int:
+    """In 0.001 units, held inside 16 bits."""
+    return round(min(max(value, -32.0), 32.0) * 1000)
 
 
 _HANDLERS: dict[int, Callable[[Firmware, int, bytes], None]] = {

@@ -17,7 +17,7 @@ SIM = BusAddress("udp_multicast", "239.74.163.2", 43999)
 def test_addresses_are_checked() -> None:
     with pytest.raises(BusError, match="did you mean 'socketcan'"):
         BusAddress("socketcn", "can0")
-    with pytest.raises(BusError, match="port: must be in 1024..65535, got 0"):
+    with pytest.raises(BusError, match=r"port: must be in 1024..65535, got 0"):
         BusAddress("udp_multicast", "239.74.163.2")
     assert str(SIM) == "239.74.163.2:43999" and str(BusAddress("socketcan", "can0")) == "can0"
 
@@ -53,7 +53,7 @@ def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
 
 
 def test_a_missing_interface_is_named_with_the_remedy() -> None:
-    with pytest.raises(BusError, match="CAN interface can77 does not exist; .* bitrate 1000000"):
+    with pytest.raises(BusError, match=r"CAN interface can77 does not exist; .* bitrate 1000000"):
         check_interface(BusAddress("socketcan", "can77"))
     check_interface(SIM)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from fake_arm import MS, ROS_START, FakeArm
+from fake_arm import MS, ROS_START, FakeArm  # type: ignore[import-not-found]
 
 from reconvla_ros.arm.control import DriverCore, TickResult
 from reconvla_ros.arm.settings import DriverConfig
@@ -151,7 +151,7 @@ def test_the_end_of_a_task_holds_and_returns_the_lease(bench: Bench) -> None:
 
 
 def test_a_chunk_anchored_elsewhere_is_refused(bench: Bench) -> None:
-    elsewhere = Pose(bench.tcp.position + [0.06, 0.0, 0.0], bench.tcp.quaternion)
+    elsewhere = Pose(bench.tcp.position + np.array([0.06, 0.0, 0.0]), bench.tcp.quaternion)
     assert bench.give(anchor=elsewhere) == "anchor"
 
 
@@ -227,7 +227,7 @@ def test_the_leash_waits_for_the_arm(bench: Bench) -> None:
 
 def test_single_commands_of_the_holder(bench: Bench) -> None:
     bench.core.set_task(None)
-    goal = Pose(bench.tcp.position + [0.0, 0.05, 0.0], bench.tcp.quaternion)
+    goal = Pose(bench.tcp.position + np.array([0.0, 0.05, 0.0]), bench.tcp.quaternion)
     command = EeCommand(bench.ros, "teleop", goal, 0.01)
     assert bench.core.accept_ee(command, bench.mono, bench.ros).reason == "lease"
     assert bench.core.set_source("teleop")[0]
@@ -241,7 +241,7 @@ def test_single_commands_of_the_holder(bench: Bench) -> None:
 
 def test_a_silent_teleoperator_means_hold(bench: Bench) -> None:
     bench.core.set_source("teleop")
-    goal = Pose(bench.tcp.position + [0.0, 0.2, 0.0], bench.tcp.quaternion)
+    goal = Pose(bench.tcp.position + np.array([0.0, 0.2, 0.0]), bench.tcp.quaternion)
     bench.core.accept_ee(EeCommand(bench.ros, "teleop", goal), bench.mono, bench.ros)
     bench.run(200)
     assert bench.last.decision.state is State.HOLDING and bench.core.reasons["command_end"] == 1

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from arm_contract import ArmContract
-from simulated import free_address, simulated
+from arm_contract import ArmContract  # type: ignore[import-not-found]
+from simulated import free_address, simulated  # type: ignore[import-not-found]
 
 from reconvla_ros.arm.dry_run import DryRun
 from reconvla_ros.arm.piper import PiperArm

@@ -62,7 +62,7 @@ def test_solutions_stay_on_one_branch_along_a_line() -> None:
     arm, seed = Kinematics(), READY
     start = arm.tcp(READY)
     for y in np.linspace(0.0, 0.15, 150):
-        solution = arm.solve(Pose(start.position + [0.0, y, 0.0], start.quaternion), seed, max_jump=0.05)
+        solution = arm.solve(Pose(start.position + np.array([0.0, y, 0.0]), start.quaternion), seed, max_jump=0.05)
         seed = solution
     assert np.abs(seed - READY).max() > 0.1
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 
@@ -41,7 +42,7 @@ def test_a_late_tick_is_skipped_not_made_up_for() -> None:
     loop = DeadlineLoop(0.01, tick)
     loop.run()
     assert loop.stats().overruns >= 9
-    assert min(b - a for a, b in zip(starts[2:], starts[3:], strict=False)) > 0.001
+    assert min(b - a for a, b in itertools.pairwise(starts)) > 0.001
 
 
 def test_an_exception_ends_the_loop() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from arm_contract import ArmContract, wait_for
-from simulated import free_address, simulated
+from arm_contract import ArmContract, wait_for  # type: ignore[import-not-found]
+from simulated import free_address, simulated  # type: ignore[import-not-found]
 
 from reconvla_ros.arm.bus import BusAddress, open_bus
 from reconvla_ros.arm.kinematics import Kinematics
@@ -82,13 +82,13 @@ class TestPiperArm(ArmContract):
 
 
 def test_no_arm_is_named(address: BusAddress) -> None:
-    with pytest.raises(BusError, match="no arm .0x2A1 not heard"):
+    with pytest.raises(BusError, match=r"no arm .0x2A1 not heard"):
         PiperArm(address).open()
 
 
 def test_a_missing_interface_names_the_remedy() -> None:
     with pytest.raises(
-        BusError, match="can9 does not exist; interfaces here: .* sudo ip link set can9 up type can bitrate"
+        BusError, match=r"can9 does not exist; interfaces here: .* sudo ip link set can9 up type can bitrate"
     ):
         PiperArm(BusAddress("socketcan", "can9")).open()
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import ArrayLike
 
 from reconvla_ros.arm.settings import DriverConfig
 from reconvla_ros.safety.filter import REASONS, Command, Reference, Verdict, check
-from reconvla_ros.types import Float
 
 LIMITS = DriverConfig().limits()
 DT = 0.005
@@ -23,7 +23,7 @@ def target(position: tuple[float, ...] = (0.3, 0.0, 0.2), **values: Any) -> Comm
     return Command(**({"position": np.array(position), "quaternion": UP} | values))
 
 
-def step(joints: Float, position: tuple[float, ...] = (0.3, 0.0, 0.2), **values: Any) -> Command:
+def step(joints: ArrayLike, position: tuple[float, ...] = (0.3, 0.0, 0.2), **values: Any) -> Command:
     return target(position, joints=np.array(joints, dtype=np.float64), **values)
 
 
@@ -149,7 +149,7 @@ references = st.builds(
     position=arrays(np.float64, 3, elements=st.floats(-0.9, 0.9)),
     quaternion=st.just(UP),
     joints=arrays(np.float64, 6, elements=st.floats(0, 1)).map(
-        lambda u: np.clip(LIMITS.joint_lower + u * (LIMITS.joint_upper - LIMITS.joint_lower), LIMITS.joint_lower, LIMITS.joint_upper)
+        lambda u: (1.0 - u) * LIMITS.joint_lower + u * LIMITS.joint_upper
     ),
     gripper=st.floats(0.0, 0.07),
 )  # fmt: skip

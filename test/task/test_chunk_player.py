@@ -12,7 +12,7 @@ MONO, ROS = 7_000 * MS, 1_700_000_000_000 * MS
 
 
 def chunk(stamp_ns: int = ROS, sequence: int = 0, task_id: str = "t", steps: int = 5) -> ActionChunk:
-    positions = np.linspace([0.3, 0.0, 0.2], [0.35, 0.0, 0.2], steps)
+    positions = np.array([[0.3 + 0.01 * k, 0.0, 0.2] for k in range(steps)])
     anchor = Pose(np.array([0.3, 0.0, 0.2]), UP)
     return ActionChunk(stamp_ns, task_id, sequence, 0.1, anchor, positions, np.tile(UP, (steps, 1)), np.zeros(steps))
 

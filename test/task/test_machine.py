@@ -30,7 +30,7 @@ def test_ids_are_never_used_twice(machine: TaskMachine) -> None:
 
 def test_one_at_a_time(machine: TaskMachine) -> None:
     machine.request("first", 0.0, 0)
-    with pytest.raises(TaskError, match="task ab-0001 .*first.* is running"):
+    with pytest.raises(TaskError, match=r"task ab-0001 .*first.* is running"):
         machine.request("second", 0.0, 0)
     assert machine.task.instruction == "first"
 
@@ -53,7 +53,7 @@ def test_bad_instructions(machine: TaskMachine, instruction: str, message: str) 
 
 @pytest.mark.parametrize("timeout", [-1.0, float("nan"), float("inf"), 1e9])
 def test_bad_timeouts(machine: TaskMachine, timeout: float) -> None:
-    with pytest.raises(TaskError, match="timeout: must be in 0..3600 s"):
+    with pytest.raises(TaskError, match=r"timeout: must be in 0..3600 s"):
         machine.request("x", timeout, 0)
 
 
