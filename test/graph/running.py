@@ -29,6 +29,8 @@ class BusEar:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
+        wanted = (0x2A5, 0x2A6, 0x2A7, *range(0x261, 0x267))
+        assert wait_until(lambda: all(i in self._newest for i in wanted), 5.0), "no arm speaks on the bus"
 
     def _run(self) -> None:
         while not self._stop.is_set():
