@@ -112,7 +112,14 @@ def describe(arguments: Mapping[str, str]) -> list[NodeSpec]:
     nodes = []
     if a["arm"] == "sim":
         nodes.append(
-            NodeSpec("simulator", "simulator_node", "robot", ("simulator.yaml",), {"scene": a["scene"], "seed": int(a["seed"]), "sim_port": port, **auto}, _ONE_THREAD)
+            NodeSpec(
+                "simulator",
+                "simulator_node",
+                "robot",
+                ("simulator.yaml",),
+                {"scene": a["scene"], "seed": int(a["seed"]), "sim_port": port, **auto},
+                _ONE_THREAD,
+            )
         )
     elif a["cameras"] == "sim":
         raise ConfigError("cameras:=sim shows the simulated arm; with arm:=piper choose cameras:=realsense")

@@ -1,6 +1,6 @@
 """Owns tasks on the robot's side: the service `task`, the action `execute_task`, `task/cancel`, the latched `task/state`.
 
-    ros2 service call /task reconvla_ros/srv/Task "{instruction: 'put fruit in bowl'}"
+ros2 service call /task reconvla_ros/srv/Task "{instruction: 'put fruit in bowl'}"
 """
 
 from __future__ import annotations

@@ -84,7 +84,11 @@ class Graph:
 
     def start(self, *names: str, **arguments: str) -> Graph:
         """Start nodes (all when none is named) and wait until they are active."""
-        given = {"sim_port": str(self.port), "record_folder": str(self.folder / "episodes"), "camera_rate": "10"} | arguments
+        given = {
+            "sim_port": str(self.port),
+            "record_folder": str(self.folder / "episodes"),
+            "camera_rate": "10",
+        } | arguments
         specs = [s for s in describe(given) if not names or s.name in names]
         self.supervisor.start(specs)
         self.supervisor.wait_ready(90.0)
