@@ -29,6 +29,7 @@ class Monitor:
         self.cpu_percent: dict[str, float] = {}
         self._stop = threading.Event()
         self._watcher: threading.Thread | None = None
+        self._count_subscribers = client.node.count_subscribers
         client.listen(DiagnosticArray, "diagnostics", self._on_diagnostics)
         client.listen(ArmStatus, "arm/status", self._on_arm)
         client.listen(PolicyStatus, "policy/status", self._on_policy)
@@ -93,6 +94,15 @@ class Monitor:
         """Topic -> messages `node` received."""
         prefix = "received:"
         return {k[len(prefix) :]: int(v) for k, v in self.values.get(node, {}).items() if k.startswith(prefix)}
+
+    def all_matched(self) -> bool:
+        """Every publisher of every node knows all the subscriptions that this process has discovered for its topics."""
+        for entry in list(self.values.values()):
+            for key, value in list(entry.items()):
+                topic = key.removeprefix("subscribers:")
+                if topic != key and int(value) < self._count_subscribers(topic):
+                    return False
+        return bool(self.values)
 
     def _sum(self, prefix: str) -> dict[str, int]:
         total: dict[str, int] = {}
