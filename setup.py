@@ -24,7 +24,10 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["reconvla_ros", "reconvla_ros.*"]),
     data_files=[
-        (f"share/reconvla_ros/{folder}", [f"{folder}/{p.name}" for p in sorted((here / folder).iterdir()) if p.is_file()])
+        (
+            f"share/reconvla_ros/{folder}",
+            [f"{folder}/{p.name}" for p in sorted((here / folder).iterdir()) if p.is_file()],
+        )
         for folder in ("config", "launch", "urdf")
     ],
     install_requires=requirements,

@@ -112,7 +112,14 @@ def describe(arguments: Mapping[str, str]) -> list[NodeSpec]:
     nodes = []
     if a["arm"] == "sim":
         nodes.append(
-            NodeSpec("simulator", "simulator_node", "robot", ("simulator.yaml",), {"scene": a["scene"], "seed": int(a["seed"]), "sim_port": port, **auto}, _ONE_THREAD)
+            NodeSpec(
+                "simulator",
+                "simulator_node",
+                "robot",
+                ("simulator.yaml",),
+                {"scene": a["scene"], "seed": int(a["seed"]), "sim_port": port, **auto},
+                _ONE_THREAD,
+            )
         )
     elif a["cameras"] == "sim":
         raise ConfigError("cameras:=sim shows the simulated arm; with arm:=piper choose cameras:=realsense")
@@ -140,6 +147,7 @@ def _driver(a: Mapping[str, str]) -> dict[str, Scalar]:
         "sim_port": int(a["sim_port"]),
         "dry_run": (not simulated) if a["dry_run"] == "auto" else a["dry_run"] == "true",
         "auto_enable": simulated,
+        "auto_ready": simulated,
     }
 
 

@@ -154,23 +154,30 @@ class DriverCore:
             return self._supervisor.clear_stop()
 
     def home(self) -> tuple[bool, str]:
-        """Go to the home position at the ordinary limits; (accepted, message)."""
+        """Go to the home position, folded, at the ordinary limits; (accepted, message)."""
+        return self._go(self._config.home_position, "on the way home")
+
+    def ready(self) -> tuple[bool, str]:
+        """Go to where tasks begin, at the ordinary limits; (accepted, message)."""
+        return self._go(self._config.ready_position, "on the way to the ready position")
+
+    def _go(self, position: tuple[float, ...], message: str) -> tuple[bool, str]:
         with self._lock:
             result = self._result
             not_ready = self._not_ready()
             if not_ready is not None or result is None or result.state is None:
                 return False, f"not now: {not_ready.detail if not_ready is not None else 'no feedback yet'}"
-            granted, message = self.set_source("home")
+            granted, why_not = self.set_source("home")
             if not granted:
-                return False, message
+                return False, why_not
             self._motion.anchor(result.state.position, result.state.gripper)
-            filtered = self._motion.set_joints(np.array(self._config.home_position), None)
+            filtered = self._motion.set_joints(np.array(position), None)
             self._count(filtered.verdict, filtered.reason)
             if filtered.verdict is Verdict.REFUSED:
                 self._requests.lease.release("home")
                 return False, f"refused: {filtered.detail}"
             self._asked, self._homing = Asked(None, filtered), True
-            return True, "on the way home"
+            return True, message
 
     def release_gripper(self) -> tuple[bool, str]:
         """Free a hand: latch a stop and open the gripper; works while stopped. (done, message)."""

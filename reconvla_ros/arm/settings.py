@@ -87,6 +87,11 @@ class DriverConfig:
         (0.0, 0.15, -0.15, 0.0, 0.3, 0.0), "where arm/home goes; the default is folded, where losing power is harmless",
         unit="rad", length=6,
     )  # fmt: skip
+    ready_position: tuple[float, ...] = param(
+        (0.0, 1.0, -0.87, 0.0, 0.92, 0.0), "where arm/ready goes: above the table, gripper down, away from every stop",
+        unit="rad", length=6,
+    )  # fmt: skip
+    auto_ready: bool = param(False, "go there once the motors are powered at start (in sim)")
     parked_within: float = param(
         0.3, "power may be cut when J2 and J3 are this near their stops", unit="rad", low=0.0, high=0.5
     )

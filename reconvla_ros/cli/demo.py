@@ -73,6 +73,8 @@ def _bring_up(supervisor: Supervisor, client: Client, monitor: Monitor, specs: l
     )
     if not answer.accepted:
         raise SetupError(f"the recorder refused: {answer.message}")
+    if not wait_until(monitor.all_matched, 20.0):
+        _say("not every subscription was connected in time; the bag may lack the first messages")
     for name in _GATED:
         client.transition(name, "activate")
     if not wait_until(monitor.ready, 60.0):
@@ -84,6 +86,7 @@ def _begin_task(client: Client, monitor: Monitor, instruction: str, seconds: flo
     """Give the task; returns when the arm moves."""
     from reconvla_ros.srv import Task
 
+    monitor.forget_motion()
     answer = client.call(Task, "task", Task.Request(instruction=instruction, timeout=seconds + 30.0))
     if not answer.accepted:
         raise SetupError(f"the task was refused: {answer.message}")

@@ -29,6 +29,7 @@ class Monitor:
         self.cpu_percent: dict[str, float] = {}
         self._stop = threading.Event()
         self._watcher: threading.Thread | None = None
+        self._count_subscribers = client.node.count_subscribers
         client.listen(DiagnosticArray, "diagnostics", self._on_diagnostics)
         client.listen(ArmStatus, "arm/status", self._on_arm)
         client.listen(PolicyStatus, "policy/status", self._on_policy)
@@ -52,8 +53,12 @@ class Monitor:
             self.stages.setdefault(name, []).append(seconds * 1e3)
 
     def ready(self) -> bool:
-        """The arm holds and the policy waits for a task."""
-        return self.arm is not None and self.arm.state in ("HOLDING", "MOVING") and self._policy_idle()
+        """The arm went to where tasks begin and holds there, and the policy waits for a task."""
+        return self._moved and self.arm.state == "HOLDING" and self.arm.source == "none" and self._policy_idle()
+
+    def forget_motion(self) -> None:
+        """Count motion from here on only."""
+        self._moved = False
 
     def _policy_idle(self) -> bool:
         return self.policy is not None and self.policy.state in ("IDLE", "RUNNING", "WAITING")
@@ -89,6 +94,15 @@ class Monitor:
         """Topic -> messages `node` received."""
         prefix = "received:"
         return {k[len(prefix) :]: int(v) for k, v in self.values.get(node, {}).items() if k.startswith(prefix)}
+
+    def all_matched(self) -> bool:
+        """Every publisher of every node knows all the subscriptions that this process has discovered for its topics."""
+        for entry in list(self.values.values()):
+            for key, value in list(entry.items()):
+                topic = key.removeprefix("subscribers:")
+                if topic != key and int(value) < self._count_subscribers(topic):
+                    return False
+        return bool(self.values)
 
     def _sum(self, prefix: str) -> dict[str, int]:
         total: dict[str, int] = {}

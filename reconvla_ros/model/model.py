@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -227,7 +228,14 @@ def load_model(
     last = config.vision.layers - 1
     tied = {"lm_head.weight"} if config.language.tied else set()
     checkpoint.check_names(wanted, {n: t for n, t in stored.items() if n not in tied}, last, tokenizer.size)
-    checkpoint.fill(modules, stored, device, dtype, tokenizer.size, progress)
+    try:
+        checkpoint.fill(modules, stored, device, dtype, tokenizer.size, progress)
+    except torch.OutOfMemoryError as error:
+        needed = sum(math.prod(shape) for shape in wanted.values()) * torch.empty(0, dtype=dtype).element_size()
+        raise CheckpointError(
+            f"checkpoint: {folder} needs {needed / 1e9:.1f} GB as {dtype} on {device}, which has not so much free; "
+            "valid: dtype bfloat16 (half of float32), device cpu, or a GPU with more memory"
+        ) from error
     if config.language.tied:
         model.lm_head.weight = model.decoder.embed_tokens.weight
     ignored = tuple(sorted(n for n in stored if checkpoint.is_ignored(n, last)))

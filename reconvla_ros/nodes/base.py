@@ -147,6 +147,7 @@ class ManagedNode(LifecycleNode):
         level, text, values = self.diagnose()
         values = {"pid": os.getpid(), "active": self.active, **values}
         values |= {f"published:{t}": p.count for t, p in self.publishers_by_topic.items()}
+        values |= {f"subscribers:{t}": p.subscribers for t, p in self.publishers_by_topic.items()}
         values |= {f"received:{t}": n for t, n in self.received.items()}
         status = DiagnosticStatus(
             level=level,

@@ -1,6 +1,6 @@
 """One RGB-D camera as a process: colour, aligned depth, camera_info, under the names of realsense2_camera.
 
-    ros2 run reconvla_ros camera_node --ros-args -r __node:=camera_base --params-file config/cameras.yaml
+ros2 run reconvla_ros camera_node --ros-args -r __node:=camera_base --params-file config/cameras.yaml
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from reconvla_ros.nodes import convert, qos
 from reconvla_ros.nodes.base import OK, WARN, ManagedNode, run
 from reconvla_ros.types import CameraFrame, CameraIntrinsics, Pose
 
-RETRY = 1.0  # [s] between attempts to get a lost camera back
+RETRY = 0.5  # [s] between attempts to get a lost camera back
+START_PATIENCE = 5.0  # [s] in which a camera that is not there is no error yet
 
 # Optical frame -> body frame of REP-103 (x forward, y left, z up): the rotation realsense2_camera uses.
 _OPTICAL_TO_BODY = Pose(np.zeros(3), np.array([-0.5, 0.5, -0.5, 0.5]))
@@ -84,7 +85,7 @@ class CameraNode(ManagedNode):
     def _loop(self) -> None:
         """Read and publish; a camera that goes away is tried again until it is back."""
         assert self._camera is not None
-        opened = False
+        opened, begin = False, time.monotonic()
         while not self._stop.is_set():
             try:
                 if not opened:
@@ -99,7 +100,10 @@ class CameraNode(ManagedNode):
                     self._publish(frame)
             except CameraError as error:
                 if str(error) != self._problem:  # once per problem, not per attempt
-                    self.get_logger().error(str(error))
+                    # At start the simulator, or a hub that powers up, may simply not be there yet.
+                    early = time.monotonic() - begin < START_PATIENCE
+                    log = self.get_logger().info if early else self.get_logger().error
+                    log(str(error))
                 self._problem = str(error)
                 self._camera.close()
                 opened = False

@@ -18,6 +18,7 @@ from std_msgs.msg import Header
 from reconvla_ros.errors import ShapeError, choices
 from reconvla_ros.msg import ActionChunk as ChunkMessage
 from reconvla_ros.msg import EndEffectorCommand
+from reconvla_ros.observation import transforms
 from reconvla_ros.types import (
     GRIPPER_NAME,
     JOINT_NAMES,
@@ -27,20 +28,6 @@ from reconvla_ros.types import (
     EeCommand,
     Pose,
 )
-
-# encoding -> (dtype, channels, order of the channels that gives RGB; None = not a colour image)
-_ENCODINGS: dict[str, tuple[type, int, tuple[int, ...] | None]] = {
-    "rgb8": (np.uint8, 3, (0, 1, 2)),
-    "bgr8": (np.uint8, 3, (2, 1, 0)),
-    "rgba8": (np.uint8, 4, (0, 1, 2)),
-    "bgra8": (np.uint8, 4, (2, 1, 0)),
-    "mono8": (np.uint8, 1, (0, 0, 0)),
-    "8UC1": (np.uint8, 1, None),
-    "8UC3": (np.uint8, 3, (0, 1, 2)),
-    "16UC1": (np.uint16, 1, None),
-    "mono16": (np.uint16, 1, None),
-    "32FC1": (np.float32, 1, None),
-}
 
 
 def to_time(stamp_ns: int) -> Time:
@@ -72,43 +59,14 @@ def to_image(pixels: NDArray, encoding: str, stamp_ns: int, frame_id: str) -> Im
 
 
 def from_image(message: Image) -> NDArray:
-    """Image -> pixels as they were sent: (H, W) or (H, W, C), a view where the rows are not padded.
-
-    Raises:
-        ShapeError: an encoding that is not known (named, with the choices) or too few bytes.
-    """
-    if message.encoding not in _ENCODINGS:
-        raise ShapeError(f"image encoding {choices(message.encoding, _ENCODINGS)}")
-    dtype, channels, _ = _ENCODINGS[message.encoding]
-    row = message.width * channels * np.dtype(dtype).itemsize
-    raw = np.frombuffer(message.data, np.uint8)
-    if message.step < row or raw.size < message.height * message.step:
-        raise ShapeError(
-            f"image {message.width}x{message.height} {message.encoding}: needs {row} bytes a row and "
-            f"{message.height} rows, got step {message.step} and {raw.size} bytes"
-        )
-    rows = raw[: message.height * message.step].reshape(message.height, message.step)[:, :row]
-    pixels: NDArray = np.ascontiguousarray(rows).view(dtype)
-    if bool(message.is_bigendian) != (sys.byteorder == "big"):
-        pixels = pixels.byteswap()
-    shape = (message.height, message.width) if channels == 1 else (message.height, message.width, channels)
-    return pixels.reshape(shape)
+    """Image -> pixels as they were sent: (H, W) or (H, W, C). Errors as `transforms.pixels_from_bytes`."""
+    m = message
+    return transforms.pixels_from_bytes(m.data, m.height, m.width, m.step, m.encoding, bool(m.is_bigendian))
 
 
 def to_rgb(message: Image) -> NDArray[np.uint8]:
-    """Image of any known colour encoding -> (H, W, 3) uint8 RGB.
-
-    Raises:
-        ShapeError: an encoding that holds no colour.
-    """
-    pixels = from_image(message)
-    order = _ENCODINGS[message.encoding][2]
-    if order is None:
-        colour = [name for name, entry in _ENCODINGS.items() if entry[2] is not None]
-        raise ShapeError(f"image encoding for a colour view: {choices(message.encoding, colour)}")
-    if pixels.ndim == 2:
-        pixels = pixels[:, :, None]
-    return pixels if order == (0, 1, 2) and pixels.shape[2] == 3 else np.ascontiguousarray(pixels[:, :, list(order)])
+    """Image of any known colour encoding -> (H, W, 3) uint8 RGB. Errors as `transforms.color_from_bytes`."""
+    return transforms.color_from_bytes(message.data, message.height, message.width, message.step, message.encoding)
 
 
 def to_camera_info(intrinsics: CameraIntrinsics, stamp_ns: int, frame_id: str) -> CameraInfo:
@@ -138,26 +96,9 @@ def to_joint_state(state: ArmState) -> JointState:
 
 
 def from_joint_state(message: JointState) -> ArmState:
-    """JointState -> ArmState, by name in any order.
-
-    Raises:
-        ShapeError: a joint is missing, or a value is not finite. A joint is never assumed to be zero.
-    """
-    index = {name: i for i, name in enumerate(message.name)}
-    missing = [n for n in (*JOINT_NAMES, GRIPPER_NAME) if n not in index or index[n] >= len(message.position)]
-    if missing:
-        raise ShapeError(f"joint_states: missing {', '.join(missing)} (has: {', '.join(message.name)})")
-
-    def column(values: list[float]) -> list[float]:
-        return [values[index[n]] if index[n] < len(values) else 0.0 for n in JOINT_NAMES]
-
-    return ArmState(
-        stamp_ns=from_time(message.header.stamp),
-        position=np.array(column(message.position)),
-        velocity=np.array(column(message.velocity)),
-        effort=np.array(column(message.effort)),
-        gripper=float(message.position[index[GRIPPER_NAME]]),
-    )
+    """JointState -> ArmState, by name in any order. Errors as `transforms.arm_state`."""
+    m = message
+    return transforms.arm_state(from_time(m.header.stamp), m.name, m.position, m.velocity, m.effort)
 
 
 def to_pose(pose: Pose) -> PoseMessage:

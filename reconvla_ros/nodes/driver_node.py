@@ -76,6 +76,18 @@ class DriverNode(ManagedNode):
             thread.start()
         if self.config.auto_enable and not self.config.dry_run:
             self._core.enable(True)
+            if self.config.auto_ready:
+                threading.Thread(target=self._get_ready, args=(self._core,), name="ready", daemon=True).start()
+
+    def _get_ready(self, core: DriverCore) -> None:
+        """Ask until the motors' power shows in the feedback."""
+        end, message = time.monotonic() + _HALT, ""
+        while time.monotonic() < end:
+            done, message = core.ready()
+            if done:
+                return
+            time.sleep(0.05)
+        self.get_logger().error(f"cannot get ready: {message}")
 
     def stop(self) -> None:
         """Decelerate, hold, end the loop; the arm stays enabled."""

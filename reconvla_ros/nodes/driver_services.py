@@ -26,6 +26,7 @@ class DriverServices:
         node.create_service(Trigger, "arm/stop", self._answer(lambda core, _: self._stop(core)))
         node.create_service(Trigger, "arm/clear_stop", self._answer(lambda core, _: core.clear_stop()))
         node.create_service(Trigger, "arm/home", self._answer(lambda core, _: core.home()))
+        node.create_service(Trigger, "arm/ready", self._answer(lambda core, _: core.ready()))
         node.create_service(Release, "arm/release", self._answer(self._release))
         node.create_service(SetSource, "arm/source", self._source)
         node.create_service(Confirmed, "arm/damped_stop", self._confirmed(_SINK, DriverCore.damped_stop, "SINKS"))

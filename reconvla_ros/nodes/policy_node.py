@@ -7,6 +7,7 @@ Images stay serialised until one is used; every frame of every stream is counted
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -21,7 +22,8 @@ from reconvla_ros.graph import CAMERAS
 from reconvla_ros.msg import ActionChunk as ChunkMessage
 from reconvla_ros.msg import PolicyStatus, TaskState
 from reconvla_ros.nodes import convert, qos
-from reconvla_ros.nodes.base import ERROR, OK, WARN, ManagedNode, run
+from reconvla_ros.nodes.base import ManagedNode, run
+from reconvla_ros.nodes.policy_status import to_diagnosis, to_status
 from reconvla_ros.nodes.serialized import compressed_to_rgb, raw_to_rgb, stamp_of, thinned
 from reconvla_ros.observation.assemble import AssemblyLimits, ObservationAssembler
 from reconvla_ros.policy.factory import describe, open_policy
@@ -31,6 +33,7 @@ from reconvla_ros.policy.worker import PolicyWorker, Report, Task
 from reconvla_ros.types import ActionChunk
 
 VIEWS = dict(zip(CAMERAS, ("base", "wrist"), strict=True))
+TARGET_PERIOD = 0.1  # [s] policy/ee_pose and policy/gripper, for people and recorders; the driver reads chunks
 # Joints come at 200 Hz; a sample each 15 ms is nearer to an image than it matters and costs a quarter.
 STATE_SPACING_NS = 15_000_000
 RANDOM_WARNING = "the checkpoint holds RANDOM weights: the arm will move without aim, inside its limits"
@@ -43,18 +46,20 @@ class PolicyNode(ManagedNode):
         super().__init__("policy", PolicyConfig)
         self._policy: Policy | None = None
         self._worker: PolicyWorker | None = None
-        self._about: dict[str, str] = {}
+        self._about = {"checkpoint": str(self.config.checkpoint)}
         self._loading = ("LOADING", "")
+        self._current: tuple[float, ActionChunk] | None = None
         limits = AssemblyLimits(self.config.max_image_age, self.config.max_skew, self.config.max_state_age)
         self._assembler = ObservationAssembler(limits)
         self._chunk = self.publish_on(ChunkMessage, "policy/action_chunk", qos.COMMAND)
         self._target = self.publish_on(PoseStamped, "policy/ee_pose", qos.STATUS)
         self._gripper = self.publish_on(Float32, "policy/gripper", qos.STATUS)
         self._path = self.publish_on(Path, "policy/path", qos.STATUS)
-        self._status = self.publish_on(PolicyStatus, "policy/status", qos.STATUS, always=True)
+        self._status = self.publish_on(PolicyStatus, "policy/status", qos.STATUS)
         self._overlay = self.publish_on(Image, "policy/attention", qos.STATUS)
         self._attention = self.publish_on(Image, "policy/attention_raw", qos.STATUS)
         self.create_timer(1.0 / self.config.status_rate, self.publish_status)
+        self.create_timer(TARGET_PERIOD, self._publish_target)
 
     def setup(self) -> None:
         """Load and warm up; a folder that is wrong refuses the transition."""
@@ -136,8 +141,7 @@ class PolicyNode(ManagedNode):
     def _deliver(self, chunk: ActionChunk) -> None:
         """In the worker's thread: one chunk and its views for people."""
         self._chunk.publish(convert.to_chunk(chunk))
-        self._target.publish(convert.to_pose_stamped(chunk.pose(0), chunk.stamp_ns))
-        self._gripper.publish(Float32(data=float(chunk.gripper[0])))
+        self._current = (time.monotonic(), chunk)
         self._path.publish(convert.to_path(chunk))
         attention, overlay = getattr(self._policy, "attention", None), getattr(self._policy, "overlay", None)
         if attention is not None:
@@ -146,38 +150,28 @@ class PolicyNode(ManagedNode):
             if overlay is not None and self._overlay.subscribers:
                 self._overlay.publish(convert.to_image(overlay(), "rgb8", chunk.stamp_ns, frame))
 
+    def _publish_target(self) -> None:
+        """The step of the last chunk that is due now, until its last one is over."""
+        if self._current is None:
+            return
+        began, chunk = self._current
+        step = int((time.monotonic() - began) / chunk.step_dt)
+        if step >= chunk.steps:
+            self._current = None
+            return
+        self._target.publish(convert.to_pose_stamped(chunk.pose(step), self.get_clock().now().nanoseconds))
+        self._gripper.publish(Float32(data=float(chunk.gripper[step])))
+
     def _report(self) -> Report:
         return self._worker.report if self._worker is not None else Report(*self._loading)
 
     def publish_status(self) -> None:
         """policy/status; also while inactive, so that a task is not given to a policy that loads."""
-        r = self._report()
-        message = PolicyStatus(
-            state=r.state, reason=r.reason, task_id=r.task.task_id, instruction=r.task.instruction,
-            checkpoint=self._about.get("checkpoint", self.config.checkpoint),
-            checkpoint_kind=self._about.get("kind", "unknown"), contract_digest=self._about.get("digest", ""),
-            device=self._about.get("device", ""), dtype=self._about.get("dtype", ""),
-            chunks=r.chunks, refused=r.refused, dropped=r.dropped,
-            observation_age=r.observation_age, inference_time=r.inference_time,
-            confidence_min=r.confidence_min, confidence_mean=r.confidence_mean,
-            stages=list(r.stages), stage_times=list(r.stages.values()),
-        )  # fmt: skip
-        message.header.stamp = self.get_clock().now().to_msg()
-        self._status.publish(message)
+        self._status.publish(to_status(self._report(), self._about, self.get_clock().now().to_msg()))
 
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
         """State, counts and stage times [s]."""
-        r = self._report()
-        level = ERROR if r.state == "FAULT" else WARN if r.state == "WAITING" else OK
-        counts: dict[str, object] = {
-            "chunks": r.chunks,
-            "refused": r.refused,
-            "dropped": r.dropped,
-            "duty": self.config.duty,
-        }
-        times: dict[str, object] = {f"stage:{name}": f"{seconds:.6f}" for name, seconds in r.stages.items()}
-        counts |= {"checkpoint_kind": self._about.get("kind", "unknown"), "inference_time": r.inference_time}
-        return level, f"{r.state} {r.reason}".strip(), counts | times
+        return to_diagnosis(self._report(), self._about, self.config.duty)
 
 
 def main() -> int:

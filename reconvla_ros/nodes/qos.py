@@ -15,9 +15,10 @@ def _profile(depth: int, *, reliable: bool = True, latched: bool = False) -> QoS
 
 
 # Images are offered reliably, as realsense2_camera does, so that a recorder may ask for every one; a reader that wants
-# the newest only subscribes with NEWEST and never holds the camera back.
-IMAGE = _profile(10)
-NEWEST = _profile(2, reliable=False)
+# the newest subscribes with NEWEST, keeps the last it took, and never holds the camera back.
+# A second of frames, so that a reader that was held up can still ask for what it missed.
+IMAGE = _profile(30)
+NEWEST = _profile(10, reliable=False)
 STATE = _profile(50)  # joint states and the like: small, frequent, all wanted
 COMMAND = _profile(5)  # chunks and end-effector commands: few, and the newest counts
 STATUS = _profile(10)

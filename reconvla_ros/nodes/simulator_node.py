@@ -1,6 +1,6 @@
 """The simulated PiPER as a process: firmware model and physics behind a CAN bus that piper_sdk can talk to.
 
-    ros2 run reconvla_ros simulator_node --ros-args --params-file config/simulator.yaml
+ros2 run reconvla_ros simulator_node --ros-args --params-file config/simulator.yaml
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class SimulatorNode(ManagedNode):
         bus = BusConfig(port=config.sim_port)
         options = FirmwareOptions(version=config.firmware, gripper_range=config.gripper_range)
         self._arm = SimulatedArm(bus, scenes.make(config.scene, config.seed), options)
-        self.get_logger().info(f"simulated PiPER {config.firmware} on {bus.name}, scene {config.scene} seed {config.seed}")
+        self.get_logger().info(
+            f"simulated PiPER {config.firmware} on {bus.name}, scene {config.scene} seed {config.seed}"
+        )
 
     def start(self) -> None:
         """Let time run."""

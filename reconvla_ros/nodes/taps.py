@@ -170,6 +170,8 @@ class Taps:
             return
         # Humble's rclpy has no sequence numbers; losses then stay unknown.
         sequence = info.get("publication_sequence_number") or 0
+        if sequence > tap.last + 1:  # rare, and a second publisher may just have come
+            tap.publishers = tap.subscription.get_publisher_count()
         tap.note_sequence(sequence)
         self._sink(Taken(tap.topic.name, data, info["received_timestamp"], published, sequence))
 

@@ -1,6 +1,6 @@
 """Owns tasks on the robot's side: the service `task`, the action `execute_task`, `task/cancel`, the latched `task/state`.
 
-    ros2 service call /task reconvla_ros/srv/Task "{instruction: 'put fruit in bowl'}"
+ros2 service call /task reconvla_ros/srv/Task "{instruction: 'put fruit in bowl'}"
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class TaskNode(ManagedNode):
                 f"; call {remedy} first" if remedy else ""
             )
         if self._policy is None or now - self._policy[0] > _POLICY_SILENT:
-            return "no policy is running (no policy/status)"
+            return "no policy is active (no policy/status): it is not running, or still loads its checkpoint"
         if self._policy[1].state in ("LOADING", "WARMING_UP", "FAULT"):
             return f"the policy is {self._policy[1].state} ({self._policy[1].reason or 'wait for IDLE'})"
         return ""

@@ -15,24 +15,45 @@ from reconvla_ros.types import GRIPPER_NAME, JOINT_NAMES, ArmState
 
 Buffer = bytes | bytearray | memoryview | NDArray[np.uint8]
 
-# encoding of sensor_msgs/Image -> (channels, order that makes RGB)
-COLOR_ENCODINGS: dict[str, tuple[int, tuple[int, int, int]]] = {
-    "rgb8": (3, (0, 1, 2)),
-    "bgr8": (3, (2, 1, 0)),
-    "rgba8": (4, (0, 1, 2)),
-    "bgra8": (4, (2, 1, 0)),
+# encoding of sensor_msgs/Image -> (type, channels, order of the channels that makes RGB; None = holds no colour)
+ENCODINGS: dict[str, tuple[type, int, tuple[int, ...] | None]] = {
+    "rgb8": (np.uint8, 3, (0, 1, 2)),
+    "bgr8": (np.uint8, 3, (2, 1, 0)),
+    "rgba8": (np.uint8, 4, (0, 1, 2)),
+    "bgra8": (np.uint8, 4, (2, 1, 0)),
+    "mono8": (np.uint8, 1, (0, 0, 0)),
+    "8UC3": (np.uint8, 3, (0, 1, 2)),
+    "8UC1": (np.uint8, 1, None),
+    "16UC1": (np.uint16, 1, None),
+    "mono16": (np.uint16, 1, None),
+    "32FC1": (np.float32, 1, None),
 }
+COLOR_ENCODINGS = tuple(name for name, entry in ENCODINGS.items() if entry[2] is not None)
 DEPTH_ENCODINGS = ("16UC1", "mono16")
 
 
-def _rows(data: Buffer, height: int, width: int, step: int, pixel: int, what: str) -> NDArray[np.uint8]:
-    """The pixels as (height, width * pixel) bytes, row padding cut off."""
+def pixels_from_bytes(
+    data: Buffer, height: int, width: int, step: int, encoding: str, big_endian: bool = False
+) -> NDArray:
+    """Data of a sensor_msgs/Image -> (H, W) or (H, W, C) as sent; a view where the rows are packed.
+
+    Raises:
+        ObservationError: an encoding that is not known (lists those that are), or too few bytes.
+    """
+    if encoding not in ENCODINGS:
+        raise ObservationError(f"image encoding {choices(encoding, ENCODINGS)}")
+    kind, channels, _ = ENCODINGS[encoding]
+    pixel = channels * np.dtype(kind).itemsize
     buffer = np.frombuffer(data, dtype=np.uint8)
     if height <= 0 or width <= 0 or step < width * pixel or len(buffer) < height * step:
         raise ObservationError(
-            f"{what}: {len(buffer)} bytes do not hold {height} rows of {width} pixels of {pixel} bytes at step {step}"
+            f"{encoding} image: {len(buffer)} bytes do not hold {height} rows of {width} pixels of {pixel} bytes "
+            f"at step {step}"
         )
-    return buffer[: height * step].reshape(height, step)[:, : width * pixel]
+    rows = buffer[: height * step].reshape(height, step)[:, : width * pixel]
+    pixels: NDArray = np.ascontiguousarray(rows).view(np.dtype(kind).newbyteorder(">" if big_endian else "<"))
+    pixels = pixels.astype(kind, copy=False)
+    return pixels.reshape((height, width) if channels == 1 else (height, width, channels))
 
 
 def color_from_bytes(data: Buffer, height: int, width: int, step: int, encoding: str) -> NDArray[np.uint8]:
@@ -42,12 +63,14 @@ def color_from_bytes(data: Buffer, height: int, width: int, step: int, encoding:
         ObservationError: an encoding that is not colour (lists those that are), or too few bytes.
     """
     if encoding not in COLOR_ENCODINGS:
-        raise ObservationError(f"image encoding {choices(encoding, COLOR_ENCODINGS)}")
-    channels, order = COLOR_ENCODINGS[encoding]
-    pixels = _rows(data, height, width, step, channels, f"{encoding} image").reshape(height, width, channels)
-    if order == (0, 1, 2) and channels == 3:
+        raise ObservationError(f"colour encoding {choices(encoding, COLOR_ENCODINGS)}")
+    pixels = pixels_from_bytes(data, height, width, step, encoding)
+    order = ENCODINGS[encoding][2]
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    if order == (0, 1, 2) and pixels.shape[2] == 3:
         return pixels
-    return np.ascontiguousarray(pixels[:, :, list(order)])
+    return np.ascontiguousarray(pixels[:, :, list(order or ())])
 
 
 def depth_from_bytes(
@@ -60,8 +83,7 @@ def depth_from_bytes(
     """
     if encoding not in DEPTH_ENCODINGS:
         raise ObservationError(f"depth encoding {choices(encoding, DEPTH_ENCODINGS)}")
-    rows = np.ascontiguousarray(_rows(data, height, width, step, 2, f"{encoding} image"))
-    return rows.view(">u2" if big_endian else "<u2").astype(np.uint16, copy=False)
+    return pixels_from_bytes(data, height, width, step, encoding, big_endian)
 
 
 def arm_state(

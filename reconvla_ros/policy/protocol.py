@@ -1,4 +1,4 @@
-"""What a policy is to the rest of the package; every implementation passes test/policy/policy_contract.py."""
+"""What a policy is to the rest of the package; every implementation passes test/policy/test_policy_contract.py."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def make_checkpoint(
 
     Args:
         folder: must not exist or be empty; it appears only when it is complete.
-        size: "tiny" (45 MB) or "full" (Qwen2-7B with SigLIP so400m, 16.5 GB in bfloat16).
+        size: "tiny" (45 MB) or "full" (Qwen2-7B with SigLIP so400m, 17 GB in bfloat16).
         seed: the same seed on the same kind of device gives the same bytes.
         dtype: of the stored tensors.
         device: where they are drawn; a GPU makes the full size in minutes.

@@ -86,7 +86,7 @@ class ArmBus:
             self._bus.shutdown()
             raise
         self._cycles: dict[tuple[int, ...], Datagrams] = {}
-        if config.interface == "udp_multicast":
+        if config.interface == "udp_multicast" and ":" not in config.channel:  # an IPv6 group goes the plain way
             self._fast = socket.socket(fileno=os.dup(self._bus.fileno()))
             for ids in (FAST_IDS, SLOW_IDS):
                 self._cycles[ids] = Datagrams(self._fast, config.channel, config.port, ids)

@@ -6,6 +6,7 @@ Frames: `base_link` to flange (`tool0`). Lengths [m], angles [rad]. Euler angles
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import acos, atan2, cos, hypot, pi, sin
 
 import numpy as np
@@ -15,6 +16,7 @@ from reconvla_ros.arm.tables import dh_table
 
 Float = NDArray[np.float64]
 
+GIMBAL = 1e-9  # cosine of ry below this: rx and rz turn about one axis
 SINGULAR = 1e-6  # [rad] |J5| below this: J4 and J6 turn about one axis
 
 
@@ -33,7 +35,7 @@ def matrix_from_rpy(rpy: Float) -> Float:
 def rpy_from_matrix(r: Float) -> tuple[float, float, float]:
     """Rotation (3, 3) -> extrinsic x-y-z angles; in gimbal lock rz = 0, as piper_sdk reports it."""
     down = hypot(r[0, 0], r[1, 0])
-    if down < 1e-9:
+    if down < GIMBAL:
         return atan2(-r[1, 2], r[1, 1]), atan2(-r[2, 0], down), 0.0
     return atan2(r[2, 1], r[2, 2]), atan2(-r[2, 0], down), atan2(r[1, 0], r[0, 0])
 
@@ -46,6 +48,7 @@ class Chain:
         self._offset = np.array([row.offset for row in rows])
         self._a2, self._a3 = rows[2].a, rows[3].a
         self._d1, self._d4, self._d6 = rows[0].d, rows[3].d, rows[5].d
+        self._zero2, self._zero3 = rows[1].offset, rows[2].offset
         self._sin_alpha = np.sin([row.alpha for row in rows])
         self._cos_alpha = np.cos([row.alpha for row in rows])
         self._links = np.tile(np.eye(4), (6, 1, 1))
@@ -71,6 +74,31 @@ class Chain:
         for link in links[1:]:
             pose = pose @ link
         return pose
+
+    def flange(self, q: Sequence[float]) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """Joint angles -> flange position [m] and extrinsic x-y-z angles [rad], as END_POSE reports them.
+
+        The same as `forward` and `rpy_from_matrix`, written out in plain floats: in a process that wakes 200 times a
+        second this takes a third of the time that small numpy arrays do.
+        """
+        (c1, s1), (c4, s4), (c5, s5), (c6, s6) = ((cos(a), sin(a)) for a in (q[0], q[3], q[4], q[5]))
+        shoulder = q[1] + self._zero2
+        elbow = shoulder + q[2] + self._zero3
+        c2, s2, c3, s3 = cos(shoulder), sin(shoulder), cos(elbow), sin(elbow)
+        u, v = c4 * c5, s4 * c5
+        wrist = ((u * c6 - s4 * s6, -s5 * c6, v * c6 + c4 * s6), (-u * s6 - s4 * c6, s5 * s6, c4 * c6 - v * s6))
+        columns = [
+            (c1 * (c3 * x + s3 * z) - s1 * y, s1 * (c3 * x + s3 * z) + c1 * y, c3 * z - s3 * x)
+            for x, z, y in (*wrist, (c4 * s5, c5, s4 * s5))
+        ]
+        out = self._a2 * c2 + self._a3 * c3 + self._d4 * s3
+        up = self._d1 - self._a2 * s2 - self._a3 * s3 + self._d4 * c3
+        (r00, r10, r20), (_, r11, r21), (r02, r12, r22) = columns
+        position = (c1 * out + self._d6 * r02, s1 * out + self._d6 * r12, up + self._d6 * r22)
+        down = hypot(r00, r10)
+        if down < GIMBAL:
+            return position, (atan2(-r12, r11), atan2(-r20, down), 0.0)
+        return position, (atan2(r21, r22), atan2(-r20, down), atan2(r10, r00))
 
     def inverse(self, target: Float, near: Float) -> list[Float]:
         """All joint angles (6,) that reach the flange pose `target` (4, 4), up to eight, each angle in (-pi, pi].

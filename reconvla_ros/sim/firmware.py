@@ -10,53 +10,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import degrees
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reconvla_ros.sim import frames
+from reconvla_ros.sim import feedback, frames
 from reconvla_ros.sim.arm_io import Drive, FirmwareOptions, Sensed, Servo
-from reconvla_ros.sim.chain import Chain, matrix_from_rpy, rpy_from_matrix
+from reconvla_ros.sim.chain import Chain, matrix_from_rpy
+from reconvla_ros.sim.feedback import Gripper, Motor, Word
 from reconvla_ros.sim.flash import Flash, Reply, acknowledge
 from reconvla_ros.sim.motion import JointSmoother, Line, line_fault, nearest
 
 Float = NDArray[np.float64]
 
-# SDK effort = current x factor [N m/A]; what the arm reports is the current.
-EFFORT_PER_AMPERE = np.array([1.18125] * 3 + [0.95844] * 3)
 GRIPPER_SPEED = 0.2  # [m/s] of the total opening; a guess
 LIMIT_SLACK = 2e-3  # [rad] flash keeps tenths of a degree, and the folded arm stands on its limits
-MOVING_BAND = 0.01  # [rad], [m / 10]: "reached" is reported inside it
-
-
-@dataclass
-class _Gripper:
-    enabled: bool = False
-    target: float = 0.0
-    effort: float = 1.0
-    command: float = 0.0
-
-
-@dataclass
-class _Motor:
-    """One joint motor; `due` is when a pending enable takes effect [s], `deaf` swallows the first one after a reset."""
-
-    enabled: bool = False
-    due: float | None = None
-    deaf: bool = False
-
-
-@dataclass
-class _Word:
-    """The status word 0x2A1 and the mode that 0x151 set."""
-
-    ctrl_mode: int = 0
-    arm_status: int = 0
-    move_mode: int = 0
-    speed: int = 0
-    limit_bits: int = 0
-    moving: bool = False
+MOVING_BAND = 0.01  # [rad] "reached" is reported inside it
 
 
 @dataclass
@@ -69,9 +38,9 @@ class Firmware:
     def __post_init__(self) -> None:
         self.flash = Flash(self.options.version, self.options.gripper_range)
         self.chain = Chain()
-        self.motors = [_Motor() for _ in range(6)]
-        self.gripper = _Gripper()
-        self.word = _Word()
+        self.motors = [Motor() for _ in range(6)]
+        self.gripper = Gripper()
+        self.word = Word()
         self.sensed = Sensed(np.zeros(6), np.zeros(6), np.zeros(6))
         self._smoother = JointSmoother(np.zeros(6))
         self._target: Float = np.zeros(6)
@@ -102,9 +71,9 @@ class Firmware:
             self.word.arm_status = 1
             self._line = None
         elif command["stop"] == 2:  # a power cut: everything limp, all flags cleared, the next enable is swallowed
-            self.motors = [_Motor(deaf=True) for _ in range(6)]
-            self.gripper = _Gripper()
-            self.word = _Word()
+            self.motors = [Motor(deaf=True) for _ in range(6)]
+            self.gripper = Gripper()
+            self.word = Word()
             self._line = None
         if command["teach"] or command["track"]:
             self.ignored["teaching"] += 1
@@ -223,17 +192,18 @@ class Firmware:
         """Advance to `now` [s, monotonic] with fresh sensor values; time never advances more than 20 ms in one tick."""
         dt = min(max(now - self._now, 0.0), 0.02) if self._now is not None else 0.0
         self._now, self.sensed = now, sensed
+        here = sensed.position.tolist()
         for j, motor in enumerate(self.motors):
             if motor.due is not None and now >= motor.due:
                 motor.enabled, motor.due = True, None
             if not motor.enabled or self.word.arm_status == 1:  # follow the joint, so that enabling does not jump
-                self._smoother.restart(j, sensed.position[j])
-                self._target[j] = sensed.position[j]
+                self._smoother.restart(j, here[j])
+                self._target[j] = here[j]
         if self.word.arm_status != 1:
             self._move(dt)
         self._move_gripper(dt)
-        self.word.moving = bool(
-            np.abs(self._target - sensed.position).max() > MOVING_BAND or np.abs(self._smoother.velocity).max() > 1e-3
+        self.word.moving = any(abs(v) > 1e-3 for v in self._smoother.velocity.tolist()) or any(
+            abs(a - b) > MOVING_BAND for a, b in zip(self._target.tolist(), here, strict=True)
         )
         alive = Servo.DAMPED if self.word.arm_status == 1 else Servo.HOLD
         grip = self.gripper
@@ -258,8 +228,8 @@ class Firmware:
             if self._line.done:
                 self._line = None
             return
-        limit = np.array(self.flash.speed) * (self.word.speed / 100)
-        self._smoother.step(self._target, limit, np.array(self.flash.acceleration), dt)
+        limit = [speed * self.word.speed / 100 for speed in self.flash.speed]
+        self._smoother.step(self._target, limit, self.flash.acceleration, dt)
 
     def _move_gripper(self, dt: float) -> None:
         grip = self.gripper
@@ -271,30 +241,12 @@ class Firmware:
     # --- frames out --------------------------------------------------------------------------------------------------
     def fast(self) -> bytes:
         """The 14 frames of a 200 Hz cycle, in the order of `frames.FAST_IDS`, 8 bytes each."""
-        word, sensed = self.word, self.sensed
-        status = (word.ctrl_mode, word.arm_status, word.move_mode, 0, int(word.moving), 0, word.limit_bits, 0)
-        joints = np.rint(sensed.position / frames.DEG)
-        # The flange is reported for the joints as reported, rounding included, as encoders give them.
-        flange = self.chain.forward(joints * frames.DEG)
-        turn = rpy_from_matrix(flange[:3, :3])
-        pose = [round(v / frames.MM) for v in flange[:3, 3].tolist()] + [round(degrees(a) * 1000) for a in turn]
-        opening = round(sensed.opening / frames.MM) if self.flash.gripper_range else 0
-        bits = 0x80 | (0x40 if self.gripper.enabled else 0)
-        gripper = (opening, round(min(max(sensed.gripper_effort, -5.0), 5.0) * 1000), bits)
-        motors = np.empty((6, 3))
-        motors[:, 0] = sensed.velocity
-        motors[:, 1] = sensed.effort / EFFORT_PER_AMPERE
-        np.clip(motors[:, :2], -32.0, 32.0, out=motors[:, :2])
-        motors[:, 2] = sensed.position
-        counts = np.rint(motors * 1000).astype(int).ravel().tolist()
-        return frames.pack_fast(status, pose, joints.astype(int).tolist(), gripper, counts)
+        has_gripper = self.flash.gripper_range > 0
+        return feedback.fast(self.word, self.sensed, self.gripper.enabled, has_gripper, self.chain)
 
     def slow(self) -> bytes:
         """The six frames of a 40 Hz cycle, in the order of `frames.SLOW_IDS`, 8 bytes each."""
-        values: list[int] = []
-        for motor in self.motors:
-            values += (240, 32, 34, 0x40 if motor.enabled else 0, 0)  # 24.0 V, two temperatures [C], bits, bus current
-        return frames.pack_slow(values)
+        return feedback.slow(self.motors)
 
 
 _HANDLERS: dict[int, Callable[[Firmware, int, bytes], None]] = {

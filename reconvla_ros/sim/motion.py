@@ -5,6 +5,9 @@ The real profile is not documented; these keep its stated bounds (3 rad/s times 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import sqrt
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
@@ -28,21 +31,23 @@ class JointSmoother:
         """Forget the motion of one joint: it is at `position` [rad], at rest."""
         self.position[index], self.velocity[index] = position, 0.0
 
-    def step(self, target: Float, speed: Float, acceleration: Float, dt: float) -> None:
-        """One tick towards `target` [rad] within `speed` [rad/s] and `acceleration` [rad/s^2], all (n,)."""
-        rest = target - self.position
-        if not (rest.any() or self.velocity.any()):
-            return
-        distance = np.abs(rest)
-        change = acceleration * dt
-        # The speed from which braking at `acceleration` still ends at the target, for steps of dt.
-        braking = np.sqrt(change * change / 4 + 2 * acceleration * distance) - change / 2
-        wanted = np.sign(rest) * np.minimum(braking, speed)
-        self.velocity += np.clip(wanted - self.velocity, -change, change)
-        near = (distance <= change * dt) & (np.abs(self.velocity) <= change)
-        self.velocity[near] = 0.0
-        self.position += self.velocity * dt
-        self.position[near] = target[near]
+    def step(self, target: Float, speed: Sequence[float], acceleration: Sequence[float], dt: float) -> None:
+        """One tick towards `target` [rad] within `speed` [rad/s] and `acceleration` [rad/s^2], all (n,).
+
+        Plain floats on purpose: in a process that wakes 200 times a second, small numpy arrays cost three times more.
+        """
+        here, velocity = self.position.tolist(), self.velocity.tolist()
+        for j, (goal, most, rate) in enumerate(zip(target.tolist(), speed, acceleration, strict=True)):
+            rest, change = goal - here[j], rate * dt
+            # The speed from which braking at `rate` still ends at the target, for steps of dt.
+            wanted = min(sqrt(change * change / 4 + 2 * rate * abs(rest)) - change / 2, most)
+            wanted = wanted if rest > 0 else -wanted
+            velocity[j] += min(max(wanted - velocity[j], -change), change)
+            if abs(rest) <= change * dt and abs(velocity[j]) <= change:
+                velocity[j], here[j] = 0.0, goal
+            else:
+                here[j] += velocity[j] * dt
+        self.position[:], self.velocity[:] = here, velocity
 
 
 def _trapezoid(time: float, speed: float, acceleration: float) -> float:

@@ -15,6 +15,7 @@ Float = NDArray[np.float64]
 FORCE_PER_EFFORT = 20.0  # [N] per finger for each N m of gripper effort; a guess
 HELD_FRICTION = 0.1  # share of the gears' friction that is left when the servo works against it
 _KP, _KV = np.array(arm_mjcf.KP), np.array(arm_mjcf.KV)
+_LEAD = _KV / _KP
 
 
 class World:
@@ -42,11 +43,10 @@ class World:
         self._switch(drive)
         ctrl = self.data.ctrl
         # A reference velocity as a shift of the target: kp (q* + kv/kp v* - q) - kv v
-        ctrl[:6] = drive.position + _KV / _KP * drive.velocity
+        ctrl[:6] = drive.position + _LEAD * drive.velocity
         ctrl[6:8] = drive.opening / 2
-        for _ in range(steps):
-            self.data.qfrc_applied[:6] = self._carries * self.data.qfrc_bias[:6]
-            mujoco.mj_step(self.model, self.data)
+        self.data.qfrc_applied[:6] = self._carries * self.data.qfrc_bias[:6]
+        mujoco.mj_step(self.model, self.data, steps)
 
     def _switch(self, drive: Drive) -> None:
         if drive.servo != self._servo:

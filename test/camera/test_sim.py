@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from camera_contract import CameraContract
 
 from reconvla_ros.camera import sim
 from reconvla_ros.camera.protocol import Camera
@@ -201,3 +202,13 @@ def test_mounting_is_where_the_model_has_it(simulator: Simulator, name: str) -> 
     optical = rotation @ Rotation.from_quat(found.pose.quaternion).as_matrix()
     right, up, back = data.camera(name).xmat.reshape(3, 3).T
     np.testing.assert_allclose(optical.T, [right, -up, -back], atol=1e-9)  # x right, y down, z forward
+
+
+class TestContract(CameraContract):
+    """What every camera must do."""
+
+    @pytest.fixture
+    def camera(self, simulator: Simulator) -> Iterator[Camera]:
+        one = SimCamera("camera_base", simulator.path, width=64, height=48)
+        yield one
+        one.close()

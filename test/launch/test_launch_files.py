@@ -1,7 +1,7 @@
 """The launch files describe the same graph as `reconvla up`.
 
-`launch` is in no package registry, so where it is missing these tests put classes with the documented signatures in its place and
-look at what the files hand them. With an apt ROS 2 the real ones are used for reading the files (`ros2 launch` itself is tried by hand).
+`launch` is in no package registry, so these tests put classes with the documented signatures in its place and look at what the
+files hand them. `ros2 launch` itself is tried by hand.
 """
 
 from __future__ import annotations
@@ -43,16 +43,17 @@ def kinds(entities: list[Any], name: str) -> list[Any]:
 
 @pytest.fixture
 def fake_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    actions = ("DeclareLaunchArgument", "IncludeLaunchDescription", "OpaqueFunction", "SetEnvironmentVariable")
+    source = "PythonLaunchDescriptionSource"
     modules: dict[str, dict[str, type]] = {
         "launch": {"LaunchDescription": LaunchDescription},
-        "launch.actions": {n: type(n, (Recorded,), {}) for n in
-                           ("DeclareLaunchArgument", "IncludeLaunchDescription", "OpaqueFunction", "SetEnvironmentVariable")},
-        "launch.launch_description_sources": {"PythonLaunchDescriptionSource": type("PythonLaunchDescriptionSource", (Recorded,), {})},
+        "launch.actions": {n: type(n, (Recorded,), {}) for n in actions},
+        "launch.launch_description_sources": {source: type(source, (Recorded,), {})},
         "launch.substitutions": {"LaunchConfiguration": LaunchConfiguration},
         "launch_ros": {},
         "launch_ros.actions": {"Node": type("Node", (Recorded,), {})},
         "launch_ros.parameter_descriptions": {"ParameterValue": type("ParameterValue", (Recorded,), {})},
-    }  # fmt: skip
+    }
     for name, members in modules.items():
         module = types.ModuleType(name)
         for member, value in members.items():

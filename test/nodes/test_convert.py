@@ -10,7 +10,7 @@ from geometry_msgs.msg import Pose as PoseMessage
 from reconvla_ros.msg import EndEffectorCommand
 from sensor_msgs.msg import Image
 
-from reconvla_ros.errors import ShapeError
+from reconvla_ros.errors import ObservationError, ShapeError
 from reconvla_ros.nodes import convert
 from reconvla_ros.types import ActionChunk, ArmState, CameraIntrinsics, Pose
 
@@ -56,11 +56,11 @@ def test_big_endian_depth() -> None:
 
 
 def test_images_that_cannot_be_are_refused_by_name() -> None:
-    with pytest.raises(ShapeError, match="image encoding 'yuv422'"):
+    with pytest.raises(ObservationError, match="image encoding 'yuv422'"):
         convert.from_image(Image(height=1, width=1, encoding="yuv422", step=2, data=[0, 0]))
-    with pytest.raises(ShapeError, match=r"needs 6 bytes a row and 2 rows, got step 6 and 6 bytes"):
+    with pytest.raises(ObservationError, match="6 bytes do not hold 2 rows of 2 pixels of 3 bytes at step 6"):
         convert.from_image(Image(height=2, width=2, encoding="rgb8", step=6, data=[0] * 6))
-    with pytest.raises(ShapeError, match="colour view"):
+    with pytest.raises(ObservationError, match="colour encoding '16UC1'"):
         convert.to_rgb(Image(height=1, width=1, encoding="16UC1", step=2, data=[0, 0]))
 
 
@@ -80,7 +80,7 @@ def test_joint_state_by_name_in_any_order() -> None:
 def test_a_missing_joint_is_never_zero() -> None:
     message = convert.to_joint_state(ArmState(STAMP, np.zeros(6), np.zeros(6), np.zeros(6), 0.0))
     message.name, message.position = list(message.name)[:-2], list(message.position)[:-2]
-    with pytest.raises(ShapeError, match="missing joint6, gripper"):
+    with pytest.raises(ObservationError, match="lacks joint6, gripper"):
         convert.from_joint_state(message)
 
 

@@ -49,9 +49,13 @@ def start() -> Iterator[Start]:
 
     yield launch
     for process in running:
-        if process.poll() is None:
+        process.terminate()  # an arm removes its shared state
+    for process in running:
+        try:
+            process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
             process.kill()
-        process.communicate()
+            process.communicate()
 
 
 @pytest.fixture

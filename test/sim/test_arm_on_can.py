@@ -113,8 +113,8 @@ def test_run_keeps_time_and_stops(config: BusConfig) -> None:
         thread.join(5)
         assert not thread.is_alive()
         done = arm.stats.cycles + arm.stats.lost
-        assert done * arm_on_can.PERIOD == pytest.approx(elapsed, abs=0.1)  # real time, never ahead
-        assert arm.stats.cycles * arm_on_can.PERIOD <= elapsed + 2 * arm_on_can.PERIOD
+        assert done * arm_on_can.PERIOD == pytest.approx(elapsed, abs=0.5)  # real time, whatever the load
+        assert arm.stats.cycles * arm_on_can.PERIOD <= elapsed + 2 * arm_on_can.PERIOD  # never ahead of it
 
 
 def test_a_bus_in_use_is_refused_and_nothing_is_left(config: BusConfig) -> None:

@@ -49,3 +49,13 @@ def test_euler_angles_round_trip_and_gimbal_lock() -> None:
         np.testing.assert_allclose(rpy_from_matrix(matrix_from_rpy(rpy)), rpy, atol=1e-9)
     locked = matrix_from_rpy(np.array([0.4, np.pi / 2, 0.0]))
     np.testing.assert_allclose(rpy_from_matrix(locked), (0.4, np.pi / 2, 0.0), atol=1e-6)
+
+
+def test_the_written_out_flange_equals_forward() -> None:
+    for variant in (0, 1):
+        chain = Chain(variant)
+        for q in SAMPLES:
+            pose = chain.forward(q)
+            place, turn = chain.flange(q.tolist())
+            np.testing.assert_allclose(place, pose[:3, 3], atol=1e-12)
+            np.testing.assert_allclose(turn, rpy_from_matrix(pose[:3, :3]), atol=1e-9)

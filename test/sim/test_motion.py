@@ -18,7 +18,7 @@ READY = np.array([0.0, 1.0, -1.2, 0.0, 0.6, 0.0])
 @given(st.lists(st.floats(-2.5, 2.5), min_size=2, max_size=3), st.floats(0.5, 3.0))
 def test_smoother_reaches_every_target_inside_its_bounds(targets: list[float], speed: float) -> None:
     smoother = JointSmoother(np.zeros(1))
-    bound, acceleration = np.array([speed]), np.array([5.0])
+    bound, acceleration = [speed], [5.0]
     for target in targets:
         for _ in range(4000):
             before = smoother.velocity.copy()
@@ -33,14 +33,14 @@ def test_smoother_does_not_overshoot() -> None:
     smoother = JointSmoother(np.zeros(1))
     highest = 0.0
     for _ in range(600):
-        smoother.step(np.array([1.0]), np.array([3.0]), np.array([5.0]), DT)
+        smoother.step(np.array([1.0]), [3.0], [5.0], DT)
         highest = max(highest, float(smoother.position[0]))
     assert highest <= 1.0 + 1e-3
 
 
 def test_no_speed_is_no_motion() -> None:
     smoother = JointSmoother(np.zeros(2))
-    smoother.step(np.ones(2), np.zeros(2), np.full(2, 5.0), DT)
+    smoother.step(np.ones(2), [0.0, 0.0], [5.0, 5.0], DT)
     assert not smoother.position.any()
 
 

@@ -55,3 +55,19 @@ def test_wrong_names_and_seeds() -> None:
         make("fruits")
     with pytest.raises(ConfigError, match="-1"):
         make("fruit", -1)
+
+
+def test_the_bowl_holds_all_three_fruit() -> None:
+    world = World(make("fruit", 0))
+    bowl = world.body_position("bowl")
+    for name, (x, y), height in zip(
+        NAMES, ((0.026, 0.0), (-0.02, 0.02), (-0.01, -0.02)), (0.09, 0.11, 0.14), strict=True
+    ):
+        world.data.joint(name).qpos[:3] = np.add(bowl, (x, y, height))
+    for _ in range(600):
+        world.step(IDLE)
+    where = world.body_position("bowl")
+    for name in NAMES:
+        out = world.body_position(name) - where
+        assert np.linalg.norm(out[:2]) < 0.07 and 0.0 < out[2] < 0.09, name
+    assert np.linalg.norm(where - bowl) < 0.02
