@@ -86,6 +86,7 @@ class NodeSpec:
         config: parameter files in config/, in order.
         parameters: on top of the files.
         environment: variables set for this process only.
+        nice: how far it stands back from the processor for those that keep time (driver, simulator), as nice(1) counts.
     """
 
     name: str
@@ -94,6 +95,7 @@ class NodeSpec:
     config: tuple[str, ...]
     parameters: dict[str, Scalar] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
+    nice: int = 0
 
 
 # One thread each for software rendering and linear algebra: several processes share the cores.
@@ -131,10 +133,10 @@ def describe(arguments: Mapping[str, str]) -> list[NodeSpec]:
             extra["sim_port"] = port
         if int(a["camera_rate"]):
             extra["rate"] = int(a["camera_rate"])
-        nodes.append(NodeSpec(camera, "camera_node", "robot", ("cameras.yaml",), extra, _ONE_THREAD))
+        nodes.append(NodeSpec(camera, "camera_node", "robot", ("cameras.yaml",), extra, _ONE_THREAD, nice=5))
     recorder: dict[str, Scalar] = {"folder": a["record_folder"], "record_at_start": a["record"] == "true", **auto}
-    nodes.append(NodeSpec("recorder", "recorder_node", "robot", ("recorder.yaml",), recorder, _ONE_THREAD))
-    nodes.append(NodeSpec("policy", "policy_node", "policy", ("policy.yaml",), {**_policy(a), **auto}, _ONE_THREAD))
+    nodes.append(NodeSpec("recorder", "recorder_node", "robot", ("recorder.yaml",), recorder, _ONE_THREAD, nice=5))
+    nodes.append(NodeSpec("policy", "policy_node", "policy", ("policy.yaml",), {**_policy(a), **auto}, _ONE_THREAD, nice=10))
     return nodes
 
 

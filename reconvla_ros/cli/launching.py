@@ -49,6 +49,7 @@ def _node(spec: NodeSpec, namespace: str) -> Any:
         namespace=namespace,
         parameters=[*(str(share() / "config" / name) for name in spec.config), parameters],
         additional_env=spec.environment,
+        prefix=f"nice -n {spec.nice}" if spec.nice else "",
         output="screen",
         emulate_tty=True,
         respawn=False,  # a driver that comes back by itself would arm itself in the middle of a motion

@@ -8,6 +8,7 @@ SIGTERM from the kernel.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import signal
 import socket
@@ -29,8 +30,10 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 
 
-def _die_with_parent() -> None:
+def _settle(nice: int) -> None:
+    """In the child: end when the parent does; stand back from the processor as far as the graph says."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    os.nice(nice)
 
 
 @dataclass
@@ -77,7 +80,7 @@ class Supervisor:
                 text=True,
                 errors="replace",
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=functools.partial(_settle, spec.nice),
             )
             self.running[spec.name] = Running(spec, process)
             pump = threading.Thread(target=self._pump, args=(spec.name, process), daemon=True)
