@@ -29,8 +29,6 @@ from reconvla_ros.safety.supervisor import State
 from reconvla_ros.task.chunk_player import Accepted
 
 _HALT = 2.0  # [s] for the last deceleration
-# The SDK's reader shares the interpreter: a shorter turn than the default 5 ms lets the loop in between two frames.
-_SWITCH_INTERVAL = 5e-4  # [s]
 
 
 class DriverNode(ManagedNode):
@@ -66,7 +64,6 @@ class DriverNode(ManagedNode):
     def start(self) -> None:
         """Run the loop; power the motors where that is wanted."""
         assert self._core is not None
-        sys.setswitchinterval(_SWITCH_INTERVAL)
         self._loop = DeadlineLoop(1.0 / self.config.rate, self._tick)
         self._threads = [
             threading.Thread(target=self._run_loop, name="loop", daemon=True),
