@@ -33,6 +33,7 @@ class DriverCore:
         config: validated parameters.
 
     Attributes:
+        supervisor: states and faults.
         verdicts: how many requests were passed, clamped, refused. reasons: how often each reason code.
     """
 
@@ -43,7 +44,7 @@ class DriverCore:
         self.reasons: Counter[str] = Counter()
         self.limits = config.limits()
         self.kinematics = Kinematics(1, config.tcp_offset, config.joint_lower, config.joint_upper)
-        self._supervisor = Supervisor(config.feedback_stale)
+        self.supervisor = Supervisor(config.feedback_stale)
         self._requests = Requests(config.chunk_age, config.command_age, self.reasons)
         self._motion = motion_of(config, self.kinematics, self.limits)
         self._asked: Asked | None = None
@@ -57,12 +58,7 @@ class DriverCore:
     @property
     def stop_latched(self) -> bool:
         """Whether a stop waits for `clear_stop`."""
-        return self._supervisor.stop_latched
-
-    @property
-    def faults(self) -> dict[str, int]:
-        """How often each fault began."""
-        return self._supervisor.counts
+        return self.supervisor.stop_latched
 
     @property
     def holder(self) -> str:
@@ -80,7 +76,7 @@ class DriverCore:
             accepted = self._not_ready() or self._anchored(chunk)
             accepted = accepted or self._requests.accept_chunk(chunk, now_mono_ns, now_ros_ns)
             if not accepted.ok:
-                self._count(Verdict.REFUSED, accepted.reason)
+                self.count(Verdict.REFUSED, accepted.reason)
             return accepted
 
     def accept_ee(self, command: EeCommand, now_mono_ns: int, now_ros_ns: int) -> Accepted:
@@ -88,13 +84,8 @@ class DriverCore:
         with self._lock:
             accepted = self._not_ready() or self._requests.accept_ee(command, now_mono_ns, now_ros_ns)
             if not accepted.ok:
-                self._count(Verdict.REFUSED, accepted.reason)
+                self.count(Verdict.REFUSED, accepted.reason)
             return accepted
-
-    def count_refusal(self, reason: str) -> None:
-        """Count a command that could not even be read."""
-        with self._lock:
-            self._count(Verdict.REFUSED, reason)
 
     def _not_ready(self) -> Accepted | None:
         if self._result is not None and self._result.decision.may_move and not self.stop_latched:
@@ -133,7 +124,7 @@ class DriverCore:
     def stop(self, why: str = "arm/stop was called") -> None:
         """Latch a stop: decelerate, hold, take the lease away, so that nobody goes on by himself after `clear_stop`."""
         with self._lock:
-            self._supervisor.stop(why)
+            self.supervisor.stop(why)
             self._requests.lease.request("none")
             self._drop()
 
@@ -151,7 +142,7 @@ class DriverCore:
             result = self._result
             if self._motion.arrived and result is not None and result.state is not None:
                 self._motion.anchor(result.state.position, result.state.gripper)
-            return self._supervisor.clear_stop()
+            return self.supervisor.clear_stop()
 
     def home(self) -> tuple[bool, str]:
         """Go to the home position, folded, at the ordinary limits; (accepted, message)."""
@@ -172,7 +163,7 @@ class DriverCore:
                 return False, why_not
             self._motion.anchor(result.state.position, result.state.gripper)
             filtered = self._motion.set_joints(np.array(position), None)
-            self._count(filtered.verdict, filtered.reason)
+            self.count(filtered.verdict, filtered.reason)
             if filtered.verdict is Verdict.REFUSED:
                 self._requests.lease.release("home")
                 return False, f"refused: {filtered.detail}"
@@ -221,7 +212,7 @@ class DriverCore:
                 decision = Decision(State.DISCONNECTED, str(error), False)
                 self._result = TickResult(now_ros_ns, decision, self.holder, self._requests.task_id, ArmReport())
                 return self._result
-            decision = self._supervisor.update(
+            decision = self.supervisor.update(
                 now_mono_ns, facts(report, state, self._config.dry_run, not self._motion.arrived)
             )
             tcp = self.kinematics.tcp(state.position)
@@ -254,7 +245,7 @@ class DriverCore:
             return
         self._motion.anchor(state.position, state.gripper)
         filtered = self._motion.set_pose(wanted.pose, wanted.gripper, wanted.age)
-        self._count(filtered.verdict, filtered.reason)
+        self.count(filtered.verdict, filtered.reason)
         if filtered.verdict is Verdict.REFUSED:
             self._motion.stop()
         self._asked = Asked(wanted, filtered)
@@ -293,14 +284,15 @@ class DriverCore:
     def _judgement(self, step: Step) -> tuple[Verdict, str, str]:
         """The worse of what the goal and this tick were told; a new reason of a tick is counted once."""
         if step.reason and step.reason != self._tick_reason:
-            self._count(step.verdict, step.reason)
+            self.count(step.verdict, step.reason)
         self._tick_reason = step.reason
         goal = self._asked.result if self._asked is not None else None
         if goal is None or goal.verdict < step.verdict:
             return step.verdict, step.reason, step.detail
         return goal.verdict, goal.reason, goal.detail
 
-    def _count(self, verdict: Verdict, reason: str) -> None:
+    def count(self, verdict: Verdict, reason: str) -> None:
+        """Count a judgement; a command that could not even be read is the caller's to count."""
         self.verdicts[verdict.name.lower()] += 1
         if reason:
             self.reasons[reason] += 1

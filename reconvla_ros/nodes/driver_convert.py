@@ -86,7 +86,7 @@ def to_values(result: TickResult, stats: LoopStats, core: DriverCore) -> dict[st
     }
     values |= {f"commands_{verdict}": count for verdict, count in dict(core.verdicts).items()}
     values |= {f"reason:{reason}": count for reason, count in dict(core.reasons).items()}
-    return values | {f"fault:{name}": count for name, count in dict(core.faults).items()}
+    return values | {f"fault:{name}": count for name, count in dict(core.supervisor.counts).items()}
 
 
 def to_trace(result: TickResult) -> ActionTrace | None:

@@ -25,6 +25,7 @@ from reconvla_ros.nodes import convert, driver_convert, qos
 from reconvla_ros.nodes.base import ERROR, OK, WARN, ManagedNode, run
 from reconvla_ros.nodes.driver_services import DriverServices
 from reconvla_ros.nodes.driver_speaker import DriverSpeaker
+from reconvla_ros.safety.filter import Verdict
 from reconvla_ros.safety.supervisor import State
 from reconvla_ros.task.chunk_player import Accepted
 
@@ -133,7 +134,7 @@ class DriverNode(ManagedNode):
         try:
             accepted = accept(self._core, time.monotonic_ns(), self.get_clock().now().nanoseconds)
         except ShapeError as error:
-            self._core.count_refusal("shape")
+            self._core.count(Verdict.REFUSED, "shape")
             self.get_logger().warning(f"{topic} refused: {error}", throttle_duration_sec=1.0)
             return
         if not accepted.ok:

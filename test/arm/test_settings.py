@@ -10,7 +10,7 @@ from reconvla_ros.config import load
 from reconvla_ros.errors import ConfigError, LimitError
 
 FILE = Path(__file__).resolve().parents[2] / "config" / "piper.yaml"
-FROM_LAUNCH = {"arm", "can_interface", "can_port", "sim_port", "dry_run", "auto_enable"}
+FROM_LAUNCH = {"arm", "can_interface", "can_port", "sim_port", "dry_run", "auto_enable", "auto_ready"}
 
 
 def test_the_file_says_the_defaults() -> None:
