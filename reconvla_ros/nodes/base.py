@@ -182,6 +182,23 @@ def _bring_up(node: ManagedNode) -> None:
     node.get_logger().info("active")
 
 
+def _wake_on_signal(executor: SingleThreadedExecutor) -> None:
+    """Make `spin_once` return at once: it waits in C, where no Python handler runs, and ends only for work."""
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    signal.set_wakeup_fd(writer.fileno())
+
+    def watch() -> None:
+        while reader.recv(1):
+            executor.create_task(lambda: None)
+
+    threading.Thread(target=watch, name="signals", daemon=True).start()
+    _SIGNAL_SOCKETS.append(writer)
+
+
+_SIGNAL_SOCKETS: list[socket.socket] = []  # kept open for the life of the process
+
+
 def run(factory: Callable[[], ManagedNode], args: list[str] | None = None) -> int:
     """Spin one node until SIGINT or SIGTERM; returns the exit status (2 = something the user can fix)."""
     rclpy.init(args=args if args is not None else sys.argv, signal_handler_options=SignalHandlerOptions.NO)
@@ -190,10 +207,10 @@ def run(factory: Callable[[], ManagedNode], args: list[str] | None = None) -> in
 
     def on_signal(number: int, frame: object) -> None:
         stopping.set()
-        executor.wake()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
+    _wake_on_signal(executor)
     node: ManagedNode | None = None
     status = 0
     try:
