@@ -136,7 +136,9 @@ def describe(arguments: Mapping[str, str]) -> list[NodeSpec]:
         nodes.append(NodeSpec(camera, "camera_node", "robot", ("cameras.yaml",), extra, _ONE_THREAD, nice=5))
     recorder: dict[str, Scalar] = {"folder": a["record_folder"], "record_at_start": a["record"] == "true", **auto}
     nodes.append(NodeSpec("recorder", "recorder_node", "robot", ("recorder.yaml",), recorder, _ONE_THREAD))
-    nodes.append(NodeSpec("policy", "policy_node", "policy", ("policy.yaml",), {**_policy(a), **auto}, _ONE_THREAD, nice=10))
+    nodes.append(
+        NodeSpec("policy", "policy_node", "policy", ("policy.yaml",), {**_policy(a), **auto}, _ONE_THREAD, nice=10)
+    )
     return nodes
 
 

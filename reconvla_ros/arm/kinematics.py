@@ -12,8 +12,8 @@ import eaik.pybindings.EAIK as eaik
 import numpy as np
 
 from reconvla_ros.arm.rotations import matrix_from_quaternion, quaternion_from_matrix
-from reconvla_ros.arm.tables import JOINT_LOWER, JOINT_UPPER, TCP_OFFSET, DhRow, dh_table
 from reconvla_ros.errors import KinematicsError
+from reconvla_ros.tables import JOINT_LOWER, JOINT_UPPER, TCP_OFFSET, DhRow, dh_table
 from reconvla_ros.types import N_JOINTS, Float, Pose
 
 # A solution EAIK calls approximate, and one settled by us, is taken when its pose error is below this [m and 1].

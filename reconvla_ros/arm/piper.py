@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from piper_sdk import C_PiperInterface_V2, LogLevel
 
+from reconvla_ros import tables
 from reconvla_ros.arm import bus as can_bus
 from reconvla_ros.arm import piper_feedback as feedback
-from reconvla_ros.arm import tables
 from reconvla_ros.arm.protocol import ArmReport
 from reconvla_ros.errors import ArmError, BusError
 from reconvla_ros.types import N_JOINTS, ArmState, JointCommand

@@ -1,4 +1,4 @@
-"""What an arm is to the rest of the package; every implementation passes test/arm/arm_contract.py.
+"""What an arm is to the rest of the package; every implementation passes test/shared/arm_contract.py.
 
 [rad], [m], [s], [N m] only; device units stay behind the implementation.
 """
@@ -17,7 +17,7 @@ class ArmReport:
     """What the arm says of itself, judged by its own frames.
 
     Attributes:
-        ctrl_mode, arm_status, move_mode, motion_status: bytes 0, 1, 2, 4 of 0x2A1 (words in arm/tables.py).
+        ctrl_mode, arm_status, move_mode, motion_status: bytes 0, 1, 2, 4 of 0x2A1 (words in tables.py).
         limit_bits, comm_bits: bytes 6, 7 of 0x2A1, bit j-1 = joint j.
         flange: `tool0` in `base_link` as the firmware computes it (0x2A2..0x2A4); None before the first frame.
         gripper_enabled: bit 6 of 0x2A8 byte 6.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reconvla_ros.arm import tables
+from reconvla_ros import tables
 from reconvla_ros.config import param
 from reconvla_ros.safety.limits import HardTable, Limits
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reconvla_ros.arm import tables
+from reconvla_ros import tables
 from reconvla_ros.arm.protocol import ArmReport
 from reconvla_ros.arm.requests import Wanted
 from reconvla_ros.errors import ArmError

@@ -1,4 +1,4 @@
-"""What a camera is to the rest of the package; every implementation passes test/camera/camera_contract.py."""
+"""What a camera is to the rest of the package; every implementation passes test/shared/camera_contract.py."""
 
 from __future__ import annotations
 

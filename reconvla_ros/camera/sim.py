@@ -11,12 +11,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from reconvla_ros.arm.tables import GRIPPER_RANGES
 from reconvla_ros.errors import ArmError, CameraError, choices
 from reconvla_ros.sim.engine import mujoco
 from reconvla_ros.sim.render import Renderer
 from reconvla_ros.sim.scenes import CAMERAS, SCENES, Scene, make
 from reconvla_ros.sim.shared_state import Identity, Sample, StateReader
+from reconvla_ros.tables import GRIPPER_RANGES
 from reconvla_ros.types import CameraFrame, CameraIntrinsics, Pose
 
 T = TypeVar("T")

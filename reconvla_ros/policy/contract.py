@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
-from reconvla_ros.arm.tables import GRIPPER_RANGES
 from reconvla_ros.config import Param, build, param, read_yaml
 from reconvla_ros.errors import ConfigError, ContractError, choices
 from reconvla_ros.model.images import CANVAS
 from reconvla_ros.model.tokenizer import QwenTokenizer
+from reconvla_ros.tables import GRIPPER_RANGES
 
 FILE_NAME = "contract.yaml"
 KINDS = ("random", "trained", "unknown")

@@ -1,4 +1,4 @@
-"""The arm as MJCF text: the exact chain and masses of `arm/tables.py`, dressed in primitive geometry of our own.
+"""The arm as MJCF text: the exact chain and masses of `tables.py`, dressed in primitive geometry of our own.
 
 Joint servos are position actuators whose gains the world switches (off, damped, hold). The gains, friction and
 armature are guesses that work, not identified from a real arm.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconvla_ros.arm.tables import BODIES, CHAIN, Body
+from reconvla_ros.tables import BODIES, CHAIN, Body
 
 # Mechanical stops [rad]: a little outside the firmware's limits (piper_control 1.5.0 lists 0..195 and -175..0 degrees
 # for J2 and J3: their zero is the stop itself; it gives a little, so a folded arm reads zero).

@@ -12,7 +12,7 @@ from math import acos, atan2, cos, hypot, pi, sin
 import numpy as np
 from numpy.typing import NDArray
 
-from reconvla_ros.arm.tables import dh_table
+from reconvla_ros.tables import dh_table
 
 Float = NDArray[np.float64]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from reconvla_ros.arm.tables import JOINT_LOWER, JOINT_MAX_ACCELERATION, JOINT_MAX_VELOCITY, JOINT_UPPER
 from reconvla_ros.sim import frames
+from reconvla_ros.tables import JOINT_LOWER, JOINT_MAX_ACCELERATION, JOINT_MAX_VELOCITY, JOINT_UPPER
 
 Reply = tuple[int, bytes]
 

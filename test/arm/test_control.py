@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from fake_arm import MS, ROS_START, FakeArm  # type: ignore[import-not-found]
 
 from reconvla_ros.arm.control import DriverCore

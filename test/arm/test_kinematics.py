@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from piper_sdk import C_PiperForwardKinematics
 
-from reconvla_ros.arm import tables
+from reconvla_ros import tables
 from reconvla_ros.arm.kinematics import Kinematics
 from reconvla_ros.arm.rotations import angle_between, matrix_from_quaternion
 from reconvla_ros.errors import KinematicsError

@@ -1,14 +1,10 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from arm_contract import ArmContract, wait_for  # type: ignore[import-not-found]
 from simulated import free_address, simulated  # type: ignore[import-not-found]
 

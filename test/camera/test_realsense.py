@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +15,9 @@ from reconvla_ros.errors import CameraError
 
 rs = pytest.importorskip("pyrealsense2", exc_type=ImportError)
 
-from reconvla_ros.camera.realsense import CaptureClock, RealSenseCamera  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).parent))
 from camera_contract import CameraContract, read  # type: ignore[import-not-found]  # noqa: E402
+
+from reconvla_ros.camera.realsense import CaptureClock, RealSenseCamera  # noqa: E402
 
 WIDTH, HEIGHT, RATE = 64, 48, 30
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reconvla_ros.arm.tables import JOINT_LOWER, JOINT_UPPER, TCP_OFFSET
 from reconvla_ros.sim import frames
 from reconvla_ros.sim.chain import Chain, matrix_from_rpy
 from reconvla_ros.sim.firmware import Firmware
 from reconvla_ros.sim.scenes import Scene
 from reconvla_ros.sim.world import World
+from reconvla_ros.tables import JOINT_LOWER, JOINT_UPPER, TCP_OFFSET
 from reconvla_ros.types import Float
 
 HERE = Path(__file__).parent

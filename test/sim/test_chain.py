@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 from piper_sdk.kinematics.piper_fk import C_PiperForwardKinematics
 
-from reconvla_ros.arm.tables import JOINT_LOWER, JOINT_UPPER
 from reconvla_ros.sim.chain import Chain, matrix_from_rpy, rpy_from_matrix
+from reconvla_ros.tables import JOINT_LOWER, JOINT_UPPER
 
 RNG = np.random.default_rng(7)
 SAMPLES = RNG.uniform(JOINT_LOWER, JOINT_UPPER, (150, 6))

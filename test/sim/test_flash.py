@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from reconvla_ros.arm.tables import JOINT_LOWER, JOINT_UPPER
 from reconvla_ros.sim import frames
 from reconvla_ros.sim.flash import END_DEFAULTS, Flash
+from reconvla_ros.tables import JOINT_LOWER, JOINT_UPPER
 
 
 @pytest.fixture

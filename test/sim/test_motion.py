@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconvla_ros.arm.tables import JOINT_LOWER, JOINT_UPPER
 from reconvla_ros.sim.chain import Chain
 from reconvla_ros.sim.motion import JointSmoother, Line, line_fault, nearest
+from reconvla_ros.tables import JOINT_LOWER, JOINT_UPPER
 
 DT = 0.005
 LOWER, UPPER = np.array(JOINT_LOWER), np.array(JOINT_UPPER)

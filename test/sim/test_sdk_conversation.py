@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reconvla_ros.arm.tables import JOINT_LOWER, JOINT_UPPER
+from reconvla_ros.tables import JOINT_LOWER, JOINT_UPPER
 
 pytestmark = pytest.mark.graph
 DEG = 57.29577951308232

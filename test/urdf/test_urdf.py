@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from reconvla_ros.arm.tables import BODIES, CHAIN, JOINT_LOWER, JOINT_UPPER, TCP_OFFSET
 from reconvla_ros.sim.chain import Chain
 from reconvla_ros.sim.engine import mujoco
+from reconvla_ros.tables import BODIES, CHAIN, JOINT_LOWER, JOINT_UPPER, TCP_OFFSET
 from reconvla_ros.types import JOINT_NAMES
 
 URDF = Path(__file__).parents[2] / "urdf" / "piper.urdf"
