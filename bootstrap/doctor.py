@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -56,6 +58,7 @@ def _machine(ros: Ros) -> list[Row]:
     rows.append(
         (free > 8, "disk", f"{free:.0f} GB free", "the environment takes about 5 GB, a minute of recording 6 GB")
     )
+    rows.append((True, "real-time priority", _realtime(), ""))
     shm = shutil.disk_usage("/dev/shm").total / 1e6 if Path("/dev/shm").exists() else 0
     rows.append(
         (
@@ -66,6 +69,11 @@ def _machine(ros: Ros) -> list[Row]:
         )
     )
     return rows
+
+
+def _realtime() -> str:
+    allowed = os.geteuid() == 0 or resource.getrlimit(resource.RLIMIT_RTPRIO)[1] != 0
+    return "allowed" if allowed else "not allowed; the driver runs without (docs/how-to/real-time.md)"
 
 
 def _os_name() -> str:

@@ -36,6 +36,7 @@ ARGUMENTS = (
         "dry_run", "auto", "send nothing to the arm; auto = true on steel, false in sim", ("auto", "true", "false")
     ),
     Argument("images", "raw", "what travels from cameras to policy", ("raw", "compressed")),
+    Argument("realtime", "auto", "real-time turn for driver and simulator, where this user may have it", ("auto", "off")),
     Argument("namespace", "", "namespace of every node; a second arm gets its own"),
     Argument("autostart", "true", "lifecycle nodes configure and activate themselves", ("true", "false")),
     Argument("scene", "fruit", "simulated scene"),
@@ -98,6 +99,8 @@ class NodeSpec:
     nice: int = 0
 
 
+# Read by nodes/base.py: ask for a real-time turn at the processor, where this user may (docs/how-to/real-time.md).
+REALTIME = "RECONVLA_REALTIME"
 # One thread each for software rendering and linear algebra: several processes share the cores.
 _ONE_THREAD = {"LP_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -111,6 +114,7 @@ def describe(arguments: Mapping[str, str]) -> list[NodeSpec]:
     a = resolve(arguments)
     auto: dict[str, Scalar] = {"autostart": a["autostart"] == "true"}
     port = int(a["sim_port"])
+    keeps_time = {**_ONE_THREAD, REALTIME: "1" if a["realtime"] == "auto" else "0"}
     nodes = []
     if a["arm"] == "sim":
         nodes.append(
@@ -125,7 +129,7 @@ def describe(arguments: Mapping[str, str]) -> list[NodeSpec]:
         )
     elif a["cameras"] == "sim":
         raise ConfigError("cameras:=sim shows the simulated arm; with arm:=piper choose cameras:=realsense")
-    nodes.append(NodeSpec("driver", "driver_node", "robot", ("piper.yaml",), {**_driver(a), **auto}, _ONE_THREAD))
+    nodes.append(NodeSpec("driver", "driver_node", "robot", ("piper.yaml",), {**_driver(a), **auto}, keeps_time))
     nodes.append(NodeSpec("task", "task_node", "robot", ("tasks.yaml",), auto, _ONE_THREAD))
     for camera in CAMERAS:
         extra: dict[str, Scalar] = {"source": a["cameras"], **auto}

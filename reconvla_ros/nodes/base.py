@@ -25,6 +25,7 @@ from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 
 from reconvla_ros.errors import ReconVlaError
+from reconvla_ros.graph import REALTIME
 from reconvla_ros.nodes import params, qos
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -60,6 +61,7 @@ class ManagedNode(LifecycleNode):
         self.active = False
         self.publishers_by_topic: dict[str, CountedPublisher] = {}
         self.received: dict[str, int] = {}
+        self.turn = "off"
         self._diagnostics = self.publish_on(DiagnosticArray, "diagnostics", qos.STATUS, always=True)
         self.create_timer(1.0, self.publish_diagnostics)
 
@@ -145,7 +147,7 @@ class ManagedNode(LifecycleNode):
     def publish_diagnostics(self) -> None:
         """One DiagnosticStatus: the node's own values, and the counts of every topic."""
         level, text, values = self.diagnose()
-        values = {"pid": os.getpid(), "active": self.active, **values}
+        values = {"pid": os.getpid(), "active": self.active, "realtime": self.turn, **values}
         values |= {f"published:{t}": p.count for t, p in self.publishers_by_topic.items()}
         values |= {f"subscribers:{t}": p.subscribers for t, p in self.publishers_by_topic.items()}
         values |= {f"received:{t}": n for t, n in self.received.items()}
@@ -199,8 +201,20 @@ def _wake_on_signal(executor: SingleThreadedExecutor) -> None:
 _SIGNAL_SOCKETS: list[socket.socket] = []  # kept open for the life of the process
 
 
+def _take_turn() -> str:
+    """A round-robin real-time turn for all threads to come, where the graph asks for it; says what came of it."""
+    if os.environ.get(REALTIME) != "1" or not hasattr(os, "sched_setscheduler"):
+        return "off"
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    except PermissionError:
+        return "not allowed (docs/how-to/real-time.md)"
+    return "round-robin 1"
+
+
 def run(factory: Callable[[], ManagedNode], args: list[str] | None = None) -> int:
     """Spin one node until SIGINT or SIGTERM; returns the exit status (2 = something the user can fix)."""
+    turn = _take_turn()  # before any thread starts: threads inherit it
     rclpy.init(args=args if args is not None else sys.argv, signal_handler_options=SignalHandlerOptions.NO)
     stopping = threading.Event()
     executor = SingleThreadedExecutor()
@@ -215,6 +229,7 @@ def run(factory: Callable[[], ManagedNode], args: list[str] | None = None) -> in
     status = 0
     try:
         node = factory()
+        node.turn = turn
         executor.add_node(node)
         _bring_up(node)
         _notify(node.get_name())
