@@ -127,6 +127,7 @@ def build(monitor: Monitor, bag: Path, sheet: Path, setup: Mapping[str, float], 
         "contact_sheet": str(sheet.resolve()),
         "checkpoint": {"kind": kind, "path": policy.checkpoint if policy else "", "device": policy.device if policy else ""},
         "seconds": seconds,
+        "diagnostics": monitor.values,
         "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "cpu_percent_of": "one core"},
     }  # fmt: skip
 

@@ -115,11 +115,13 @@ class DriverNode(ManagedNode):
             self._problem = f"the loop ended: {type(error).__name__}: {error}; the arm holds its last target"
             self.get_logger().fatal(self._problem)
 
-    def _tick(self) -> None:
+    def _tick(self) -> int | None:
         assert self._core is not None
-        result = self._core.tick(time.monotonic_ns(), time.time_ns())
+        now = time.time_ns()
+        result = self._core.tick(time.monotonic_ns(), now)
         self._newest = result
         self._speaker.hand_over(result)
+        return now - result.state.stamp_ns if result.state is not None else None
 
     def _on_chunk(self, message: ActionChunk) -> None:
         self._hand_over("policy/action_chunk", lambda core, *now: core.accept_chunk(convert.from_chunk(message), *now))
