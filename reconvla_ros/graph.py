@@ -117,16 +117,8 @@ def describe(arguments: Mapping[str, str]) -> list[NodeSpec]:
     keeps_time = {**_ONE_THREAD, REALTIME: "1" if a["realtime"] == "auto" else "0"}
     nodes = []
     if a["arm"] == "sim":
-        nodes.append(
-            NodeSpec(
-                "simulator",
-                "simulator_node",
-                "robot",
-                ("simulator.yaml",),
-                {"scene": a["scene"], "seed": int(a["seed"]), "sim_port": port, **auto},
-                _ONE_THREAD,
-            )
-        )
+        world: dict[str, Scalar] = {"scene": a["scene"], "seed": int(a["seed"]), "sim_port": port, **auto}
+        nodes.append(NodeSpec("simulator", "simulator_node", "robot", ("simulator.yaml",), world, keeps_time))
     elif a["cameras"] == "sim":
         raise ConfigError("cameras:=sim shows the simulated arm; with arm:=piper choose cameras:=realsense")
     nodes.append(NodeSpec("driver", "driver_node", "robot", ("piper.yaml",), {**_driver(a), **auto}, keeps_time))

@@ -19,7 +19,7 @@ def _profile(depth: int, *, reliable: bool = True, latched: bool = False) -> QoS
 # A second of frames, so that a reader that was held up can still ask for what it missed.
 IMAGE = _profile(30)
 NEWEST = _profile(10, reliable=False)
-STATE = _profile(50)  # joint states and the like: small, frequent, all wanted
+STATE = _profile(200)  # joint states and the like: small, frequent, all wanted
 COMMAND = _profile(5)  # chunks and end-effector commands: few, and the newest counts
 STATUS = _profile(10)
 LATCHED = _profile(1, latched=True)
