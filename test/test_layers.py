@@ -107,7 +107,7 @@ def test_the_law_is_enforced() -> None:
     """The checker itself: an arrow that points up is seen."""
     assert violations("arm/x.py", [(1, "reconvla_ros.policy.contract")])
     assert violations("model/x.py", [(1, "rclpy.node")])
-    assert violations("types.py", [(1, "reconvla_ros.tables")])
+    assert violations("types.py", [(1, "reconvla_ros.arm.control")])
     assert violations("safety/x.py", [(1, "reconvla_ros.msg.ArmStatus")])
     assert violations("sim/x.py", [(1, "torch")])
     assert not violations("cli/x.py", [(1, "reconvla_ros.nodes.qos")])

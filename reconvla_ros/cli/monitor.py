@@ -54,7 +54,13 @@ class Monitor:
 
     def ready(self) -> bool:
         """The arm went to where tasks begin and holds there, and the policy waits for a task."""
-        return self._moved and self.arm.state == "HOLDING" and self.arm.source == "none" and self._policy_idle()
+        return self._moved and self.waiting()
+
+    def waiting(self) -> bool:
+        """The arm holds, nobody has the lease, and the policy waits for a task."""
+        return (
+            self.arm is not None and self.arm.state == "HOLDING" and self.arm.source == "none" and self._policy_idle()
+        )
 
     def forget_motion(self) -> None:
         """Count motion from here on only."""

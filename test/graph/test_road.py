@@ -31,7 +31,8 @@ def trigger(graph: Graph, service: str) -> Any:
 
 def moving(graph: Graph) -> None:
     """Ready, then moving for a task."""
-    graph.wait(graph.monitor.ready, "arm ready and policy idle", 60.0)
+    graph.wait(lambda: graph.ear.joints()[1] > 0.5 and graph.ear.still(0.2), "the arm is where tasks begin")
+    graph.wait(graph.monitor.waiting, "arm holds and policy waits", 60.0)
     graph.monitor.forget_motion()
     answer = give(graph)
     assert answer.accepted, answer.message
