@@ -105,7 +105,8 @@ class DriverNode(ManagedNode):
         """Leave the bus; the arm holds its last target."""
         if self._arm is not None:
             self._arm.close()
-            self._arm = self._core = None
+            self._arm = self._core = self._newest = None
+            self._speaker.forget()
 
     def _run_loop(self) -> None:
         assert self._loop is not None
