@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# Where torch comes with triton (its CUDA builds), triton must be loaded before Mesa: both carry LLVM, and loading triton
+# after the first OpenGL context ends the process. Nodes never have both in one process; this test run has.
+with contextlib.suppress(ImportError):
+    import triton  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
 
