@@ -81,15 +81,23 @@ def test_every_topic_and_frame_of_the_public_surface_is_there(graph: Graph) -> N
     from reconvla_ros.nodes import qos
 
     graph.client.node.create_subscription(TFMessage, "tf_static", on_tf, qos.RECORD_LATCHED)
-    graph.wait(lambda: set(FRAMES) <= frames, f"frames {set(FRAMES) - frames}")
-    found = {name.lstrip("/"): types for name, types in graph.client.node.get_topic_names_and_types()}
-    for topic in TOPICS:
-        assert topic.type in found.get(topic.name, []), topic
-        assert graph.client.node.count_publishers(topic.name) >= 1, topic
-    services = {name.lstrip("/") for name, _ in graph.client.node.get_service_names_and_types()}
+    graph.wait(lambda: set(FRAMES) <= frames, lambda: f"frames {set(FRAMES) - frames}")
+    node = graph.client.node
+
+    def absent() -> list[str]:
+        return [t.name for t in TOPICS if node.count_publishers(t.name) == 0]
+
+    # Discovery goes on for a while after the nodes are active.
+    graph.wait(lambda: not absent(), lambda: f"publishers of {absent()}")
+    found = {name.lstrip("/"): types for name, types in node.get_topic_names_and_types()}
+    assert [t for t in TOPICS if t.type not in found.get(t.name, [])] == []
     wanted = {"task", "task/cancel", "record/start", "record/stop", "arm/enable", "arm/stop", "arm/clear_stop", "arm/home",
               "arm/ready", "arm/release", "arm/source", "arm/damped_stop", "arm/power_cycle"}  # fmt: skip
-    assert wanted <= services
+
+    def unserved() -> set[str]:
+        return wanted - {name.lstrip("/") for name, _ in node.get_service_names_and_types()}
+
+    graph.wait(lambda: not unserved(), lambda: f"services {unserved()}")
     _check_rviz(frames, set(found))
 
 

@@ -123,10 +123,11 @@ class Graph:
         """What a node has said."""
         return (self.folder / "run" / f"{name}.log").read_text()
 
-    def wait(self, condition: Callable[[], Any], what: str, timeout: float = 30.0) -> None:
-        """Wait, or fail with what was waited for and what the nodes say."""
+    def wait(self, condition: Callable[[], Any], what: str | Callable[[], str], timeout: float = 30.0) -> None:
+        """Wait, or fail with what was waited for (a callable is asked then) and what the nodes say."""
         if not wait_until(lambda: bool(condition()), timeout):
-            raise AssertionError(f"not within {timeout:g} s: {what}; {self.monitor.why_not_moving()}")
+            text = what if isinstance(what, str) else what()
+            raise AssertionError(f"not within {timeout:g} s: {text}; {self.monitor.why_not_moving()}")
 
     def close(self) -> None:
         """Leave nothing behind."""
