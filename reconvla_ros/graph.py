@@ -36,7 +36,9 @@ ARGUMENTS = (
         "dry_run", "auto", "send nothing to the arm; auto = true on steel, false in sim", ("auto", "true", "false")
     ),
     Argument("images", "raw", "what travels from cameras to policy", ("raw", "compressed")),
-    Argument("realtime", "auto", "real-time turn for driver and simulator, where this user may have it", ("auto", "off")),
+    Argument(
+        "realtime", "auto", "real-time turn for driver and simulator, where this user may have it", ("auto", "off")
+    ),
     Argument("namespace", "", "namespace of every node; a second arm gets its own"),
     Argument("autostart", "true", "lifecycle nodes configure and activate themselves", ("true", "false")),
     Argument("scene", "fruit", "simulated scene"),

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from reconvla_ros.errors import SetupError
 
 
 def share() -> Path:
-    """Folder that holds config/, launch/ and urdf/: the installed one, else the checkout.
+    """Folder that holds config/, launch/ and urdf/: installed by colcon or by pip, else the checkout.
 
     Raises:
         SetupError: neither is there.
     """
-    for prefix in filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)):
+    for prefix in (*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sys.prefix):
         folder = Path(prefix) / "share" / "reconvla_ros"
         if (folder / "config").is_dir():
             return folder

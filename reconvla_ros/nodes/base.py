@@ -7,25 +7,16 @@ brings itself up, so that `ros2 launch` and `reconvla up` need no lifecycle mana
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import socket
-import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
-from rclpy.signals import SignalHandlerOptions
 
 from reconvla_ros.errors import ReconVlaError
-from reconvla_ros.graph import REALTIME
 from reconvla_ros.nodes import params, qos
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -161,95 +152,3 @@ class ManagedNode(LifecycleNode):
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
-
-
-def _notify(name: str) -> None:
-    """Tell a supervisor, where there is one, that this node is up."""
-    address = os.environ.get("RECONVLA_NOTIFY")
-    if address:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out, contextlib.suppress(OSError):
-            out.sendto(name.encode(), "\0" + address)
-
-
-class AutostartFailed(ReconVlaError):
-    """A node with autostart did not come up; its log says why."""
-
-
-def _bring_up(node: ManagedNode) -> None:
-    if not node.get_parameter(params.AUTOSTART).value:
-        return
-    for transition in (node.trigger_configure, node.trigger_activate):
-        if transition() != TransitionCallbackReturn.SUCCESS:
-            raise AutostartFailed(f"{node.get_name()} did not come up; the line above says why")
-    node.get_logger().info("active")
-
-
-def _wake_on_signal(executor: SingleThreadedExecutor) -> None:
-    """Make `spin_once` return at once: it waits in C, where no Python handler runs, and ends only for work."""
-    reader, writer = socket.socketpair()
-    writer.setblocking(False)
-    signal.set_wakeup_fd(writer.fileno())
-
-    def watch() -> None:
-        while reader.recv(1):
-            executor.create_task(lambda: None)
-
-    threading.Thread(target=watch, name="signals", daemon=True).start()
-    _SIGNAL_SOCKETS.append(writer)
-
-
-_SIGNAL_SOCKETS: list[socket.socket] = []  # kept open for the life of the process
-
-
-def _take_turn() -> str:
-    """A round-robin real-time turn for all threads to come, where the graph asks for it; says what came of it."""
-    if os.environ.get(REALTIME) != "1" or not hasattr(os, "sched_setscheduler"):
-        return "off"
-    try:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-    except PermissionError:
-        return "not allowed (docs/how-to/real-time.md)"
-    return "round-robin 1"
-
-
-def run(factory: Callable[[], ManagedNode], args: list[str] | None = None) -> int:
-    """Spin one node until SIGINT or SIGTERM; returns the exit status (2 = something the user can fix)."""
-    turn = _take_turn()  # before any thread starts: threads inherit it
-    rclpy.init(args=args if args is not None else sys.argv, signal_handler_options=SignalHandlerOptions.NO)
-    stopping = threading.Event()
-    executor = SingleThreadedExecutor()
-
-    def on_signal(number: int, frame: object) -> None:
-        stopping.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
-    _wake_on_signal(executor)
-    node: ManagedNode | None = None
-    status = 0
-    try:
-        node = factory()
-        node.turn = turn
-        executor.add_node(node)
-        _bring_up(node)
-        _notify(node.get_name())
-        while not stopping.is_set() and not getattr(node, "finished", False):
-            executor.spin_once(timeout_sec=0.2)
-    except ReconVlaError as error:
-        name = node.get_name() if node else "node"
-        print(f"[{name}] {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        status = 2
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        if node is not None:
-            # Whatever state it is in: stop first (the driver holds the arm here), then give back.
-            for action in (node.stop, node.close):
-                try:
-                    action()
-                except Exception as error:
-                    print(f"[{node.get_name()}] while stopping: {error}", file=sys.stderr, flush=True)
-            executor.remove_node(node)
-            node.destroy_node()
-        rclpy.try_shutdown()
-    return status

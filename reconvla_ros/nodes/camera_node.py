@@ -20,7 +20,8 @@ from reconvla_ros.camera.protocol import Camera
 from reconvla_ros.camera.settings import CameraConfig
 from reconvla_ros.errors import CameraError
 from reconvla_ros.nodes import convert, qos
-from reconvla_ros.nodes.base import OK, WARN, ManagedNode, run
+from reconvla_ros.nodes.base import OK, WARN, ManagedNode
+from reconvla_ros.nodes.process import run
 from reconvla_ros.types import CameraFrame, CameraIntrinsics, Pose
 
 RETRY = 0.5  # [s] between attempts to get a lost camera back

@@ -22,9 +22,10 @@ from reconvla_ros.arm.urdf import RobotTree, description_file
 from reconvla_ros.errors import ShapeError
 from reconvla_ros.msg import ActionChunk, EndEffectorCommand, TaskState
 from reconvla_ros.nodes import convert, driver_convert, qos
-from reconvla_ros.nodes.base import ERROR, OK, WARN, ManagedNode, run
+from reconvla_ros.nodes.base import ERROR, OK, WARN, ManagedNode
 from reconvla_ros.nodes.driver_services import DriverServices
 from reconvla_ros.nodes.driver_speaker import DriverSpeaker
+from reconvla_ros.nodes.process import run
 from reconvla_ros.safety.filter import Verdict
 from reconvla_ros.safety.supervisor import State
 from reconvla_ros.task.chunk_player import Accepted

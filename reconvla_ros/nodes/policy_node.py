@@ -22,8 +22,9 @@ from reconvla_ros.graph import CAMERAS
 from reconvla_ros.msg import ActionChunk as ChunkMessage
 from reconvla_ros.msg import PolicyStatus, TaskState
 from reconvla_ros.nodes import convert, qos
-from reconvla_ros.nodes.base import ManagedNode, run
+from reconvla_ros.nodes.base import ManagedNode
 from reconvla_ros.nodes.policy_status import to_diagnosis, to_status
+from reconvla_ros.nodes.process import run
 from reconvla_ros.nodes.serialized import compressed_to_rgb, raw_to_rgb, stamp_of, thinned
 from reconvla_ros.observation.assemble import AssemblyLimits, ObservationAssembler
 from reconvla_ros.policy.factory import describe, open_policy

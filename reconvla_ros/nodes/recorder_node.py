@@ -11,8 +11,9 @@ from rclpy.node import Node
 from reconvla_ros.errors import ReconVlaError, RecordingError
 from reconvla_ros.msg import RecordState, TaskState
 from reconvla_ros.nodes import qos
-from reconvla_ros.nodes.base import ERROR, OK, WARN, ManagedNode, run
+from reconvla_ros.nodes.base import ERROR, OK, WARN, ManagedNode
 from reconvla_ros.nodes.open_episode import OpenEpisode, utc_now
+from reconvla_ros.nodes.process import run
 from reconvla_ros.recording.episode import EpisodeStore, check_outcome
 from reconvla_ros.recording.settings import RECORDER_TOPIC, RecorderConfig, episodes_folder, recorded_topics
 from reconvla_ros.srv import RecordStart, RecordStop

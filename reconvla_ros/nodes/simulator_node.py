@@ -9,7 +9,8 @@ import sys
 import threading
 
 from reconvla_ros.errors import ReconVlaError
-from reconvla_ros.nodes.base import ERROR, OK, ManagedNode, run
+from reconvla_ros.nodes.base import ERROR, OK, ManagedNode
+from reconvla_ros.nodes.process import run
 from reconvla_ros.sim import scenes
 from reconvla_ros.sim.arm_on_can import SimulatedArm
 from reconvla_ros.sim.bus import BusConfig

@@ -9,17 +9,14 @@ import secrets
 import sys
 import time
 
-import rclpy
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
-from rclpy.action.server import ServerGoalHandle
-from rclpy.callback_groups import ReentrantCallbackGroup
 from std_srvs.srv import Trigger
 
-from reconvla_ros.action import ExecuteTask
 from reconvla_ros.errors import TaskError
 from reconvla_ros.msg import ArmStatus, PolicyStatus, TaskState
 from reconvla_ros.nodes import qos
-from reconvla_ros.nodes.base import OK, ManagedNode, run
+from reconvla_ros.nodes.base import OK, ManagedNode
+from reconvla_ros.nodes.process import run
+from reconvla_ros.nodes.task_action import TaskAction
 from reconvla_ros.srv import Task as TaskService
 from reconvla_ros.task.machine import Task, TaskMachine
 from reconvla_ros.task.settings import TaskConfig
@@ -46,21 +43,14 @@ class TaskNode(ManagedNode):
         self._arm_well = 0.0
         self._chunks_before = 0
         self._state = self.publish_on(TaskState, "task/state", qos.LATCHED)
-        group = ReentrantCallbackGroup()
         self.create_service(TaskService, "task", self._on_task)
         self.create_service(Trigger, "task/cancel", self._on_cancel)
         self.create_subscription(ArmStatus, "arm/status", self._on_arm, qos.STATUS)
         self.create_subscription(PolicyStatus, "policy/status", self._on_policy, qos.STATUS)
         self.create_timer(0.05, self._tick)
-        self._action = ActionServer(
-            self,
-            ExecuteTask,
-            "execute_task",
-            execute_callback=self._execute,
-            goal_callback=lambda goal: GoalResponse.ACCEPT if self.active else GoalResponse.REJECT,
-            cancel_callback=lambda handle: CancelResponse.ACCEPT,
-            callback_group=group,
-        )
+        self._action = TaskAction(
+            self, self._machine, self._begin, self._publish, self._chunks_made, lambda: self.active
+        )  # fmt: skip
 
     def start(self) -> None:
         """Latch the state a late joiner sees."""
@@ -74,7 +64,7 @@ class TaskNode(ManagedNode):
 
     def close(self) -> None:
         """Give back the action server."""
-        self._action.destroy()
+        self._action.close()
 
     def _on_arm(self, message: ArmStatus) -> None:
         self._arm = (time.monotonic(), message)
@@ -83,6 +73,9 @@ class TaskNode(ManagedNode):
 
     def _on_policy(self, message: PolicyStatus) -> None:
         self._policy = (time.monotonic(), message)
+
+    def _chunks_made(self) -> int:
+        return max((self._policy[1].chunks if self._policy else 0) - self._chunks_before, 0)
 
     def _publish(self) -> None:
         task = self._machine.task
@@ -165,44 +158,6 @@ class TaskNode(ManagedNode):
             self._machine.finish(False, reason)
             self.get_logger().error(f"task failed: {reason}")
             self._publish()
-
-    async def _execute(self, handle: ServerGoalHandle) -> ExecuteTask.Result:
-        goal = handle.request
-        try:
-            task = self._begin(goal.instruction, goal.timeout)
-        except TaskError as error:
-            handle.abort()
-            return ExecuteTask.Result(success=False, state="FAILED", message=str(error))
-        while self._machine.task.task_id == task.task_id and self._machine.task.running and rclpy.ok():
-            if handle.is_cancel_requested:
-                self._machine.cancel("canceled by the action's client")
-                self._publish()
-                break
-            elapsed = self._machine.task.elapsed(time.monotonic_ns())
-            made = (self._policy[1].chunks if self._policy else 0) - self._chunks_before
-            handle.publish_feedback(ExecuteTask.Feedback(
-                task_id=task.task_id, elapsed=elapsed, remaining=task.timeout - elapsed, chunks=max(made, 0)))  # fmt: skip
-            await self._pause(0.5)
-        return self._result(handle, task)
-
-    def _result(self, handle: ServerGoalHandle, task: Task) -> ExecuteTask.Result:
-        # Another task may have begun meanwhile; then the last we know of ours is that it ended.
-        last = self._machine.task if self._machine.task.task_id == task.task_id else None
-        state = last.status.value if last else "CANCELED"
-        {"SUCCEEDED": handle.succeed, "CANCELED": handle.canceled if handle.is_cancel_requested else handle.abort}.get(
-            state, handle.abort
-        )()
-        return ExecuteTask.Result(
-            success=state == "SUCCEEDED", state=state, message=last.reason if last else "superseded",
-            task_id=task.task_id, elapsed=task.elapsed(time.monotonic_ns()),
-        )  # fmt: skip
-
-    async def _pause(self, seconds: float) -> None:
-        """Let the executor run other callbacks for a while; one thread serves them all."""
-        future = rclpy.task.Future(executor=self.executor)
-        timer = self.create_timer(seconds, lambda: future.set_result(None) if not future.done() else None)
-        await future
-        self.destroy_timer(timer)
 
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
         """The running task."""
