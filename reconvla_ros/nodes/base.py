@@ -53,6 +53,7 @@ class ManagedNode(LifecycleNode):
         self.publishers_by_topic: dict[str, CountedPublisher] = {}
         self.received: dict[str, int] = {}
         self.turn = "off"
+        self.refusal = ""  # why the last transition was refused
         self._diagnostics = self.publish_on(DiagnosticArray, "diagnostics", qos.STATUS, always=True)
         self.create_timer(1.0, self.publish_diagnostics)
 
@@ -84,10 +85,12 @@ class ManagedNode(LifecycleNode):
         try:
             action()
         except ReconVlaError as error:
+            self.refusal = str(error)
             self.get_logger().error(f"cannot {name}: {error}")
             return TransitionCallbackReturn.FAILURE
         except Exception as error:  # rclpy would swallow it in silence
-            self.get_logger().fatal(f"{name} failed: {type(error).__name__}: {error}")
+            self.refusal = f"{type(error).__name__}: {error}"
+            self.get_logger().fatal(f"{name} failed: {self.refusal}")
             import traceback
 
             traceback.print_exc()

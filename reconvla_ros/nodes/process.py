@@ -30,7 +30,7 @@ def _notify(name: str) -> None:
 
 
 class AutostartFailed(ReconVlaError):
-    """A node with autostart did not come up; its log says why."""
+    """A node with autostart did not come up; the first line of why, for whoever supervises it."""
 
 
 def _bring_up(node: ManagedNode) -> None:
@@ -38,7 +38,7 @@ def _bring_up(node: ManagedNode) -> None:
         return
     for transition in (node.trigger_configure, node.trigger_activate):
         if transition() != TransitionCallbackReturn.SUCCESS:
-            raise AutostartFailed(f"{node.get_name()} did not come up; the line above says why")
+            raise AutostartFailed(node.refusal.splitlines()[0] if node.refusal else "a transition failed")
     node.get_logger().info("active")
 
 
@@ -95,7 +95,7 @@ def run(factory: Callable[[], ManagedNode], args: list[str] | None = None) -> in
             executor.spin_once(timeout_sec=0.2)
     except ReconVlaError as error:
         name = node.get_name() if node else "node"
-        print(f"[{name}] {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        print(f"{name} did not come up: {error}", file=sys.stderr, flush=True)
         status = 2
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
