@@ -73,9 +73,10 @@ def main(words: list[str]) -> int:
                 return 1
             if not ready and all(r.ready for r in supervisor.running.values()):
                 ready = True
+                where = f" --namespace {values['namespace']}" if values["namespace"] else ""
                 print(
                     f"reconvla up: the graph is up after {time.monotonic() - begin:.1f} s. In another terminal:\n"
-                    '  ./reconvla task "put fruit in bowl"     ./reconvla task --cancel',
+                    f'  ./reconvla task "put fruit in bowl"{where}     ./reconvla task --cancel{where}',
                     file=sys.stderr,
                     flush=True,
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import math
 import sys
 
@@ -65,7 +66,13 @@ def from_image(message: Image) -> NDArray:
 
 
 def to_rgb(message: Image) -> NDArray[np.uint8]:
-    """Image of any known colour encoding -> (H, W, 3) uint8 RGB. Errors as `transforms.color_from_bytes`."""
+    """Image of any colour encoding we or cv_bridge know -> (H, W, 3) uint8 RGB. Errors as `transforms.color_from_bytes`."""
+    if message.encoding not in transforms.COLOR_ENCODINGS:
+        # Bayer patterns, YUV and the like are cv_bridge's, where an apt ROS has it; no wheel of it works with ROS 2.
+        with contextlib.suppress(ImportError):
+            from cv_bridge import CvBridge
+
+            return np.ascontiguousarray(CvBridge().imgmsg_to_cv2(message, desired_encoding="rgb8"))
     return transforms.color_from_bytes(message.data, message.height, message.width, message.step, message.encoding)
 
 

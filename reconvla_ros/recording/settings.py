@@ -68,8 +68,8 @@ def parse_topics(lines: tuple[str, ...]) -> tuple[RecordedTopic, ...]:
 
 
 def episodes_folder(config: RecorderConfig) -> Path:
-    """The folder of the episodes, `~` expanded."""
-    return Path(config.folder).expanduser()
+    """The folder of the episodes, absolute, `~` expanded."""
+    return Path(config.folder).expanduser().absolute()
 
 
 def recorded_topics(config: RecorderConfig) -> tuple[RecordedTopic, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -62,6 +64,25 @@ def test_images_that_cannot_be_are_refused_by_name() -> None:
         convert.from_image(Image(height=2, width=2, encoding="rgb8", step=6, data=[0] * 6))
     with pytest.raises(ObservationError, match="colour encoding '16UC1'"):
         convert.to_rgb(Image(height=1, width=1, encoding="16UC1", step=2, data=[0, 0]))
+
+
+def test_other_encodings_go_to_cv_bridge_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class CvBridge:
+        def imgmsg_to_cv2(self, message: Image, desired_encoding: str) -> np.ndarray:
+            asked.append(f"{message.encoding}->{desired_encoding}")
+            return np.zeros((1, 1, 3), np.uint8)
+
+    module = types.ModuleType("cv_bridge")
+    module.CvBridge = CvBridge  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "cv_bridge", module)
+    message = Image(height=1, width=1, encoding="bayer_rggb8", step=1, data=[0])
+    assert convert.to_rgb(message).shape == (1, 1, 3)
+    assert asked == ["bayer_rggb8->rgb8"]
+    monkeypatch.setitem(sys.modules, "cv_bridge", None)
+    with pytest.raises(ObservationError, match="colour encoding 'bayer_rggb8'"):
+        convert.to_rgb(message)
 
 
 def test_joint_state_by_name_in_any_order() -> None:
