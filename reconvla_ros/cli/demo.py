@@ -87,9 +87,16 @@ def _begin_task(client: Client, monitor: Monitor, instruction: str, seconds: flo
     from reconvla_ros.srv import Task
 
     monitor.forget_motion()
-    answer = client.call(Task, "task", Task.Request(instruction=instruction, timeout=seconds + 30.0))
-    if not answer.accepted:
-        raise SetupError(f"the task was refused: {answer.message}")
+    answers: list[Any] = []
+
+    def accepted() -> bool:
+        answers.append(client.call(Task, "task", Task.Request(instruction=instruction, timeout=seconds + 30.0)))
+        return bool(answers[-1].accepted)
+
+    # The task node may discover driver and policy a little later than we did.
+    if not wait_until(accepted, 10.0):
+        raise SetupError(f"the task was refused: {answers[-1].message}")
+    answer = answers[-1]
     _say(f"task {answer.task_id}: {instruction!r} for {seconds:g} s")
     if not wait_until(monitor.moving, 60.0):
         raise SetupError(f"the arm did not move within 60 s: {monitor.why_not_moving()}")
