@@ -44,10 +44,10 @@ class Inspector:
         return text if isinstance(text, str) and firmware.version(text) is not None else ""
 
     def read(self) -> ArmSetup:
-        """Ask for everything; up to about a second with an arm that answers nothing."""
+        """Ask for everything; up to 1.5 s with an arm that answers nothing."""
         self._ask_firmware()
         for joint in range(N_JOINTS):
-            if not self._ask_limits(joint):
+            if not self._ask_limits(joint) and joint == 0:
                 break  # an arm that does not know the question: the others would only take time
         sdk = self._sdk
         levels = self._ask_parameter(_ASK_COLLISION, sdk.GetCrashProtectionLevelFeedback)

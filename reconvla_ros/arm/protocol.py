@@ -99,7 +99,7 @@ class Arm(Protocol):
         ...
 
     def inspect(self) -> ArmSetup:
-        """Ask for what the arm keeps; queries only. Blocks, up to about a second where nothing is answered.
+        """Ask for what the arm keeps; queries only. Blocks, up to 1.5 s where nothing is answered.
 
         Raises:
             BusError: not open.

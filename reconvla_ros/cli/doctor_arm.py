@@ -56,7 +56,9 @@ def judge_bus(address: can_bus.BusAddress, heard: dict[int, int]) -> Check:
     errors = _counters(address)
     if any(errors.values()):
         found = ", ".join(f"{name} {value}" for name, value in errors.items())
-        return Check("bus", Level.WARN, f"{words}; {found}", "check wiring and termination; the counters run since boot")
+        return Check(
+            "bus", Level.WARN, f"{words}; {found}", "check wiring and termination; the counters run since boot"
+        )
     return Check("bus", Level.OK, words + ("" if not errors else ", no error counted"))
 
 
