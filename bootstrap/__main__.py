@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> int:
         return 0
     try:
         ros = find_ros()
-        if verb == "doctor":
+        if verb == "doctor" and "--arm" not in arguments:
             from bootstrap import doctor
 
             return doctor.main(ros, arguments[1:])

@@ -11,8 +11,8 @@ from collections import Counter
 
 import numpy as np
 
+from reconvla_ros.arm.gate import PreflightGate
 from reconvla_ros.arm.history import TcpHistory
-from reconvla_ros.arm.kinematics import Kinematics
 from reconvla_ros.arm.motion import Step, motion_of
 from reconvla_ros.arm.protocol import Arm, ArmReport
 from reconvla_ros.arm.requests import Requests
@@ -29,11 +29,12 @@ class DriverCore:
     """One arm under one set of rules.
 
     Args:
-        arm: opened by the caller.
+        arm: opened by the caller; its preflight is read here.
         config: validated parameters.
 
     Attributes:
         supervisor: states and faults.
+        preflight: the checks that gate `enable` and every motion; `kinematics` is by its firmware.
         verdicts: how many requests were passed, clamped, refused. reasons: how often each reason code.
     """
 
@@ -43,16 +44,15 @@ class DriverCore:
         self.verdicts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.limits = config.limits()
-        self.kinematics = Kinematics(1, config.tcp_offset, config.joint_lower, config.joint_upper)
+        self.preflight = PreflightGate(arm, config)
+        self.kinematics = self.preflight.kinematics
         self.supervisor = Supervisor(config.feedback_stale)
         self._requests = Requests(config.chunk_age, config.command_age, self.reasons)
         self._motion = motion_of(config, self.kinematics, self.limits)
         self._asked: Asked | None = None
-        self._homing = False
+        self._homing, self._sent_at, self._tick_reason = False, 0, ""
         self._history = TcpHistory()
         self._hold_ns = int(1e9 / config.hold_rate)
-        self._sent_at = 0
-        self._tick_reason = ""
         self._result: TickResult | None = None
 
     @property
@@ -88,15 +88,14 @@ class DriverCore:
             return accepted
 
     def _not_ready(self) -> Accepted | None:
-        if self._result is not None and self._result.decision.may_move and not self.stop_latched:
-            return None
         if self._result is None:
             return Accepted(False, "not_ready", "the driver has not heard the arm yet")
-        decision = self._result.decision
-        why = (
-            f"the driver is {decision.state.value}: {decision.reason}" if not self.stop_latched else "a stop is latched"
-        )
-        return Accepted(False, "not_ready", why)
+        decision, refusal = self._result.decision, self.preflight.refusal
+        if self.stop_latched:
+            return Accepted(False, "not_ready", "a stop is latched")
+        if not decision.may_move:
+            return Accepted(False, "not_ready", f"the driver is {decision.state.value}: {decision.reason}")
+        return Accepted(False, "preflight", refusal) if refusal else None
 
     def _anchored(self, chunk: ActionChunk) -> Accepted | None:
         """The leash of relative actions: they were integrated from where the TCP was at the stamp."""
@@ -185,9 +184,10 @@ class DriverCore:
         """Power the motors, or cut the power of a parked arm. Blocks up to 5 s; `tick` goes on meanwhile.
 
         Raises:
-            ArmError: they do not follow; or the arm would fall.
+            ArmError: they do not follow; a check of the preflight fails; or the arm would fall.
         """
         if on:
+            self.preflight.require()
             self._arm.enable()
         else:
             require_parked(self._arm.state(), self._config.parked_within)

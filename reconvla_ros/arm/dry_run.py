@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconvla_ros.arm.protocol import Arm, ArmReport
+from reconvla_ros.arm.protocol import Arm, ArmReport, ArmSetup
 from reconvla_ros.types import ArmState, JointCommand
 
 
@@ -30,6 +30,10 @@ class DryRun:
     def report(self) -> ArmReport:
         """As the arm says."""
         return self._arm.report()
+
+    def inspect(self) -> ArmSetup:
+        """As the arm says."""
+        return self._arm.inspect()
 
     def enable(self, timeout: float = 5.0) -> None:
         """Swallowed."""

@@ -21,7 +21,8 @@ from piper_sdk import C_PiperInterface_V2, LogLevel
 from reconvla_ros import tables
 from reconvla_ros.arm import bus as can_bus
 from reconvla_ros.arm import piper_feedback as feedback
-from reconvla_ros.arm.protocol import ArmReport
+from reconvla_ros.arm.piper_inspect import Inspector
+from reconvla_ros.arm.protocol import ArmReport, ArmSetup
 from reconvla_ros.errors import ArmError, BusError
 from reconvla_ros.types import N_JOINTS, ArmState, JointCommand
 
@@ -65,6 +66,7 @@ class PiperArm:
         self._lock = threading.RLock()
         self._bus_lock = can_bus.BusLock(address)
         self._sdk: Any = None
+        self._inspector: Inspector | None = None
         self._joints, self._status = feedback.Freshness(), feedback.Freshness()
         self._last: JointCommand | None = None
         self._mode_ns = self._gripper_ns = 0
@@ -123,7 +125,7 @@ class PiperArm:
 
         port.SendCanMessage = counted
         sdk.ConnectPort(piper_init=False)
-        self._sdk = sdk
+        self._sdk, self._inspector, self._firmware = sdk, Inspector(sdk, self._lock), ""
 
     def _await_feedback(self) -> None:
         """Wait until every value `state` gives came from a frame; ask for the firmware meanwhile."""
@@ -160,9 +162,8 @@ class PiperArm:
     def report(self) -> ArmReport:
         """See `Arm.report`."""
         sdk, now = self._require(), self._clock()
-        if not self._firmware:
-            firmware = sdk.GetPiperFirmwareVersion()
-            self._firmware = firmware if isinstance(firmware, str) else ""
+        if not self._firmware and self._inspector is not None:
+            self._firmware = self._inspector.firmware()
         return replace(
             feedback.report(sdk),
             firmware=self._firmware,
@@ -171,6 +172,12 @@ class PiperArm:
             bus_ok=self._bus_ok,
             frames_sent=self._sent,
         )
+
+    def inspect(self) -> ArmSetup:
+        """See `Arm.inspect`."""
+        self._require()
+        assert self._inspector is not None
+        return self._inspector.read()
 
     def enable(self, timeout: float = 5.0) -> None:
         """See `Arm.enable`. Motors 1 to 6 one by one: number 7 would also move the gripper on some firmware."""

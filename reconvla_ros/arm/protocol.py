@@ -48,6 +48,27 @@ class ArmReport:
     frames_sent: int = 0
 
 
+@dataclass(frozen=True)
+class ArmSetup:
+    """What an arm tells when it is asked, and what changes slowly. None = it did not answer.
+
+    Attributes:
+        firmware: e.g. "S-V1.8-5"; empty = unknown.
+        joint_limits: the arm's own, kept in its flash: (lower, upper) [rad] per joint.
+        gripper_range: total opening of the fitted gripper [m]; 0 = not set in the arm.
+        collision_levels: per joint, 0 = off.
+        voltages: at the motors [V]. driver_temperatures, motor_temperatures: [C].
+    """
+
+    firmware: str = ""
+    joint_limits: tuple[tuple[float, float] | None, ...] = (None,) * N_JOINTS
+    gripper_range: float | None = None
+    collision_levels: tuple[int, ...] | None = None
+    voltages: tuple[float, ...] = (0.0,) * N_JOINTS
+    driver_temperatures: tuple[float, ...] = (0.0,) * N_JOINTS
+    motor_temperatures: tuple[float, ...] = (0.0,) * N_JOINTS
+
+
 @runtime_checkable
 class Arm(Protocol):
     """A six-joint arm with a gripper on a bus. Nothing here cuts power except the two calls that say so."""
@@ -71,6 +92,14 @@ class Arm(Protocol):
 
     def report(self) -> ArmReport:
         """Status, ages and counters beside `state`.
+
+        Raises:
+            BusError: not open.
+        """
+        ...
+
+    def inspect(self) -> ArmSetup:
+        """Ask for what the arm keeps; queries only. Blocks, up to 1.5 s where nothing is answered.
 
         Raises:
             BusError: not open.

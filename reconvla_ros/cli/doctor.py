@@ -1,6 +1,7 @@
 """`reconvla doctor`: what is here, versions, what is missing, and the remedy for each. Changes nothing, sends nothing.
 
-`./reconvla doctor` looks at the machine first and then asks this, inside the environment.
+`./reconvla doctor` looks at the machine first and then asks this, inside the environment. With `--arm` an arm is looked
+at instead (doctor_arm.py).
 """
 
 from __future__ import annotations
@@ -122,8 +123,14 @@ def _guarded(name: str, check: Callable[[], Row]) -> Row:
 
 def main(words: list[str]) -> int:
     """Print every finding; 0 when nothing is missing."""
+    if "--arm" in words:
+        from reconvla_ros.cli import doctor_arm
+
+        return doctor_arm.main([word for word in words if word != "--arm"])
     parser = argparse.ArgumentParser(
-        "reconvla doctor", description="What is here, what is missing, the remedy for each."
+        "reconvla doctor",
+        description="What is here, what is missing, the remedy for each.",
+        epilog="reconvla doctor --arm looks at an arm instead, without moving it: see reconvla doctor --arm --help",
     )
     parser.add_argument("--json", action="store_true", help="rows as JSON")
     options = parser.parse_args(words)

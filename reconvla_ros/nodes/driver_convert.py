@@ -86,7 +86,13 @@ def to_values(result: TickResult, stats: LoopStats, core: DriverCore) -> dict[st
     }
     values |= {f"commands_{verdict}": count for verdict, count in dict(core.verdicts).items()}
     values |= {f"reason:{reason}": count for reason, count in dict(core.reasons).items()}
+    values |= preflight_values(core)
     return values | {f"fault:{name}": count for name, count in dict(core.supervisor.counts).items()}
+
+
+def preflight_values(core: DriverCore) -> dict[str, object]:
+    """The findings of the preflight, `preflight:<name>` -> "ok: ..."; "fail: ...; remedy: ..."."""
+    return {f"preflight:{check.name}": str(check) for check in core.preflight.checks}
 
 
 def to_trace(result: TickResult) -> ActionTrace | None:

@@ -15,6 +15,7 @@ from reconvla_ros.arm.control import DriverCore
 from reconvla_ros.arm.dry_run import DryRun
 from reconvla_ros.arm.loop import DeadlineLoop
 from reconvla_ros.arm.piper import PiperArm
+from reconvla_ros.arm.preflight import failures
 from reconvla_ros.arm.protocol import Arm
 from reconvla_ros.arm.settings import DriverConfig
 from reconvla_ros.arm.tick import TickResult
@@ -61,6 +62,8 @@ class DriverNode(ManagedNode):
         self._arm = DryRun(arm) if config.dry_run else arm
         self._arm.open()
         self._core = DriverCore(self._arm, config)
+        for check in failures(self._core.preflight.checks):
+            self.get_logger().error(f"preflight {check.name} {check}")
         self._speaker.introduce(self._core, tree, self.get_clock().now().nanoseconds)
 
     def start(self) -> None:
@@ -151,12 +154,14 @@ class DriverNode(ManagedNode):
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
         """Loop, frames, reasons, state."""
         if self._loop is None or self._newest is None or self._core is None:
-            return (ERROR, self._problem, {}) if self._problem else (OK, "", {})
+            findings = {} if self._core is None else driver_convert.preflight_values(self._core)
+            return (ERROR if self._problem else OK), self._problem, findings
         decision, values = self._newest.decision, driver_convert.to_values(self._newest, self._loop.stats(), self._core)
         if self._problem or decision.state in (State.FAULT, State.DISCONNECTED):
             return ERROR, self._problem or f"{decision.state.value}: {decision.reason}", values
-        level = OK if decision.may_move else WARN
-        return level, f"{decision.state.value} {decision.reason}".strip(), values
+        refusal = self._core.preflight.refusal
+        level = OK if decision.may_move and not refusal else WARN
+        return level, f"{decision.state.value} {refusal or decision.reason}".strip(), values
 
 
 def main() -> int:

@@ -7,11 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from reconvla_ros.arm.protocol import ArmReport
-from reconvla_ros.types import ArmState, Float, JointCommand
+from reconvla_ros import tables
+from reconvla_ros.arm.kinematics import Kinematics
+from reconvla_ros.arm.protocol import ArmReport, ArmSetup
+from reconvla_ros.arm.rotations import quaternion_from_matrix
+from reconvla_ros.types import ArmState, Float, JointCommand, Pose
 
 MS = 1_000_000
 ROS_START = 1_700_000_000_000 * MS
+HEALTHY = ArmSetup(
+    "S-V1.8-5",
+    tuple(zip(tables.JOINT_LOWER, tables.JOINT_UPPER, strict=True)),
+    0.07,
+    (1,) * 6,
+    (24.0,) * 6,
+    (30.0,) * 6,
+    (30.0,) * 6,
+)
+_KINEMATICS = Kinematics()
 
 
 class FakeArm:
@@ -22,6 +35,7 @@ class FakeArm:
         self.follows = True
         self.stamp_ns = ROS_START
         self.facts: dict[str, Any] = {}
+        self.setup = HEALTHY
         self.sent: list[JointCommand] = []
         self.calls: list[str] = []
 
@@ -32,11 +46,16 @@ class FakeArm:
         return ArmState(self.stamp_ns, self.joints, np.zeros(6), np.zeros(6), self.gripper, 0.0, self.enabled)
 
     def report(self) -> ArmReport:
+        flange = _KINEMATICS.flange(self.joints)
         good = ArmReport(
+            flange=Pose(flange[:3, 3], quaternion_from_matrix(flange)), firmware=self.setup.firmware,
             ctrl_mode=1, move_mode=1, gripper_enabled=True, status_stamp_ns=self.stamp_ns, joint_stamp_ns=self.stamp_ns,
             status_age=0.0, joint_age=0.0, frames_sent=3 * len(self.sent),
         )  # fmt: skip
         return replace(good, **self.facts)
+
+    def inspect(self) -> ArmSetup:
+        return self.setup
 
     def enable(self, timeout: float = 5.0) -> None:
         self.calls.append("enable")

@@ -1,0 +1,20 @@
+"""What follows from the version text of the firmware, e.g. "S-V1.8-5"."""
+
+from __future__ import annotations
+
+import re
+
+_TEXT = re.compile(r"S-V(\d+)\.(\d+)-(\d+)")
+_NEW_ZEROS = (1, 6, 3)  # from here on joints 2 and 3 have their zeros 2 degrees elsewhere (`dh_is_offset` 1)
+
+
+def version(text: str) -> tuple[int, int, int] | None:
+    """(1, 8, 5) for "S-V1.8-5"; None for a text of another form, and for one that has not arrived whole."""
+    found = _TEXT.fullmatch(text.strip())
+    return (int(found[1]), int(found[2]), int(found[3])) if found else None
+
+
+def dh_variant(text: str) -> int:
+    """`dh_is_offset`: 0 before S-V1.6-3, 1 from it on and, as in the SDK, where the version is unknown."""
+    known = version(text)
+    return 0 if known is not None and known < _NEW_ZEROS else 1
