@@ -140,8 +140,8 @@ class DriverCore:
         with self._lock:
             self._drop()
             result = self._result
-            if self._motion.arrived and result is not None and result.state is not None:
-                self._motion.anchor(result.state.position, result.state.gripper)
+            if result is not None and result.state is not None:
+                self._anchor_at_rest(result.report, result.state)
             return self.supervisor.clear_stop()
 
     def home(self) -> tuple[bool, str]:
@@ -220,7 +220,7 @@ class DriverCore:
             if decision.may_move:
                 self._follow(state, now_mono_ns)
             else:
-                self._fall_back(decision, state)
+                self._fall_back(decision, report, state)
             step = self._motion.advance(self._motion.behind(state.position, self._config.joint_leash))
             applied = self._send(step, now_mono_ns, decision)
             verdict, reason, detail = self._judgement(step)
@@ -250,14 +250,19 @@ class DriverCore:
             self._motion.stop()
         self._asked = Asked(wanted, filtered)
 
-    def _fall_back(self, decision: Decision, state: ArmState) -> None:
+    def _fall_back(self, decision: Decision, report: ArmReport, state: ArmState) -> None:
         """No motion now: decelerate; forget the target when the arm is not (or no longer) where it was sent."""
         was_free = self._result is None or self._result.decision.may_move
         if was_free and decision.state is not State.STOPPED:  # `stop` has dropped everything by itself
             self._drop()
         if decision.state in (State.DISABLED, State.DISCONNECTED):
             self._motion.forget()
-        elif decision.state is State.FAULT and self._motion.arrived and self._motion.reference is not None:
+        elif decision.state is State.FAULT and self._motion.reference is not None:
+            self._anchor_at_rest(report, state)
+
+    def _anchor_at_rest(self, report: ArmReport, state: ArmState) -> None:
+        """Hold where the arm is, should it not be where it was sent; old feedback does not say where it is."""
+        if self._motion.arrived and report.joint_age <= self._config.feedback_stale:
             self._motion.anchor(state.position, state.gripper)
 
     def _drop(self) -> None:
