@@ -51,8 +51,7 @@ class DriverCore:
         self._homing = False
         self._history = TcpHistory()
         self._hold_ns = int(1e9 / config.hold_rate)
-        self._sent_at = 0
-        self._tick_reason = ""
+        self._sent_at, self._tick_reason = 0, ""
         self._result: TickResult | None = None
 
     @property
@@ -93,9 +92,7 @@ class DriverCore:
         if self._result is None:
             return Accepted(False, "not_ready", "the driver has not heard the arm yet")
         decision = self._result.decision
-        why = (
-            f"the driver is {decision.state.value}: {decision.reason}" if not self.stop_latched else "a stop is latched"
-        )
+        why = "a stop is latched" if self.stop_latched else f"the driver is {decision.state.value}: {decision.reason}"
         return Accepted(False, "not_ready", why)
 
     def _anchored(self, chunk: ActionChunk) -> Accepted | None:
@@ -139,8 +136,7 @@ class DriverCore:
         """Clear the stop; the arm holds where it is, old chunks and commands are gone. (cleared, message)."""
         with self._lock:
             self._drop()
-            result = self._result
-            if result is not None and result.state is not None:
+            if (result := self._result) is not None and result.state is not None:
                 self._anchor_at_rest(result.report, result.state)
             return self.supervisor.clear_stop()
 

@@ -199,7 +199,9 @@ class Judge:
         self._judge_motion(change, seeds, first)
         self._judge_tcp(joints, seeds, first)
         slip = np.abs(np.diff(openings)) * _OPENING
-        self._note_rows("gripper_speed", (slip > self._gripper_step()) & ~seeds[1:], slip / self._bounds.period, first + 1)
+        self._note_rows(
+            "gripper_speed", (slip > self._gripper_step()) & ~seeds[1:], slip / self._bounds.period, first + 1
+        )
         moved = np.abs(change).max(axis=1)
         self._note_rows("moved_while_stopped", (moved > 0.0) & stills[1:] & stills[:-1], moved, first + 1)
         self.extremes["way"] += float(np.abs(change[max(0, self._carried - 1) :]).sum())

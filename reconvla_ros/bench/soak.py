@@ -64,7 +64,9 @@ def soak(
                 said = now
                 bad = sum(rig.judge.violations.values())
                 rate = commander.sent / (now - begin)
-                progress(f"soak: {commander.sent}/{commands} commands, {rate:.0f}/s, {rig.judge.ticks} ticks, {bad} violations")
+                progress(
+                    f"soak: {commander.sent}/{commands} commands, {rate:.0f}/s, {rig.judge.ticks} ticks, {bad} violations"
+                )
         for _ in range(200):
             rig.step()
         rig.judge.finish()

@@ -39,7 +39,9 @@ STYLES = (
     Style("extremes", "teleop", 0.3, {"extreme": 1}),
     Style("extremes of 1 kHz", "replay", 5.0, {"extreme": 20, "near": 1}),
     Style("garbage", "teleop", 3.0, {"near": 1, "bad_ee": 5, "bad_chunk": 5, "corrupt": 2}),
-    Style("everybody", "replay", 1.0, {"near": 5, "chunk": 5, "bold_chunk": 2, "bad_ee": 2, "source": 1, "service": 0.5}),
+    Style(
+        "everybody", "replay", 1.0, {"near": 5, "chunk": 5, "bold_chunk": 2, "bad_ee": 2, "source": 1, "service": 0.5}
+    ),
     Style("home and away", "home", 0.02, {"service": 2, "near": 1}),
 )
 
@@ -152,14 +154,14 @@ class Commander:
         special = self._random.choice(SPECIAL)
         positions, turns = np.zeros((3, 3)), np.tile([0.0, 0.0, 0.0, 1.0], (3, 1))
         positions[self._random.randrange(3), self._random.randrange(3)] = special
-        changes: dict[str, object] = self._random.choice((
+        options: tuple[dict[str, object], ...] = (
             {"age": 30.0}, {"age": -5.0}, {"task_id": "another"}, {"task_id": ""}, {"sequence": 0, "age": 1.5},
             {"step_dt": special}, {"gripper": np.array([special])}, {"positions": positions},
             {"positions": positions, "quaternions": turns, "gripper": np.zeros(3)},
             {"quaternions": np.zeros((1, 4))}, {"positions": np.zeros((0, 3))}, {"positions": np.zeros((3, 2))},
             {"anchor": Pose(np.array([0.9, 0.9, 0.9]), np.array([0.0, 0.0, 0.0, 1.0]))}, {"confidence": np.ones(99)},
-        ))  # fmt: skip
-        return self._give_chunk(0.02, 0.1, **changes)  # type: ignore[arg-type]
+        )  # fmt: skip
+        return self._give_chunk(0.02, 0.1, **self._random.choice(options))  # type: ignore[arg-type]
 
     def _give_ee(self, position: Float, quaternion: Float, gripper: float | None, age: float = 0.0) -> str:
         source = self._core.holder if self._core.holder not in ("none", "policy", "home") else "teleop"
@@ -208,7 +210,9 @@ class Commander:
     def _corrupt(self) -> str:
         """A value that got past its type: the filter is the last to see it."""
         pose = self._tcp()
-        broken = self._random.choice((pose.position * math.nan, pose.position * math.inf, np.zeros(2), np.full(3, 1e308)))
+        broken = self._random.choice(
+            (pose.position * math.nan, pose.position * math.inf, np.zeros(2), np.full(3, 1e308))
+        )
         object.__setattr__(pose, "position", broken)
         if self._random.random() < 0.5:
             object.__setattr__(pose, "quaternion", self._random.choice((np.zeros(4), pose.quaternion * math.nan)))

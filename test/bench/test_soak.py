@@ -47,42 +47,37 @@ def settled() -> Judge:
 
 def test_the_command_writes_a_clean_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "soak.json"
-    assert main(["bench", "soak", "--commands", "3000", "--json", str(path), "--seed", "4"]) == 0
+    assert main(["bench", "soak", "--commands", "2000", "--json", str(path), "--seed", "4"]) == 0
     result = json.loads(path.read_text())
-    assert result["violations"] == {} and result["commands"] == 3000
-    assert result["frames"] > 1000 and result["moving_ticks"] > 300 and result["extremes"]["way"] > 1.0
-    assert {"refused", "passed", "clamped"} <= set(result["verdicts"])
+    assert result["violations"] == {} and result["commands"] == 2000
+    assert result["frames"] > 500 and result["moving_ticks"] > 300 and result["extremes"]["way"] > 1.0
+    assert {"refused", "passed"} <= set(result["verdicts"])
     assert "0 violations" in capsys.readouterr().out
 
 
 def test_the_same_seed_is_the_same_run() -> None:
-    first, again = soak(400, 7, progress=quiet), soak(400, 7, progress=quiet)
+    first, again = soak(200, 7, progress=quiet), soak(200, 7, progress=quiet)
     del first["seconds"], again["seconds"]
     assert first == again
 
 
-@pytest.mark.parametrize(
-    ("tighter", "kind"),
-    [
-        ({"joint_speed": 0.2}, "joint_speed"),
-        ({"joint_acceleration": 0.5}, "joint_acceleration"),
-        ({"joint_upper": (2.6, 0.5, 0.0, 1.7, 1.2, 2.0)}, "joint_range"),
-        ({"workspace_upper": (0.6, 0.45, 0.25)}, "workspace"),
-        ({"tcp_speed": 0.01}, "tcp_speed"),
-    ],
-)
-def test_a_driver_that_keeps_wider_bounds_is_found_out(tighter: dict[str, object], kind: str) -> None:
-    with Rig(CONFIG, replace(BOUNDS, **tighter)) as rig:  # type: ignore[arg-type]
+def test_a_driver_that_keeps_wider_bounds_is_found_out() -> None:
+    tighter = replace(
+        BOUNDS, joint_speed=0.2, joint_acceleration=0.5, joint_upper=(2.6, 0.5, 0.0, 1.7, 1.2, 2.0), tcp_speed=0.01,
+        tcp_angular_speed=0.05, workspace_upper=(0.24, 0.45, 0.7),
+    )  # fmt: skip
+    with Rig(CONFIG, tighter) as rig:
         rig.step()
         rig.enable()
         rig.step()
         assert rig.core.ready()[0]
-        for _ in range(900):
+        for _ in range(700):
             rig.step()
         rig.judge.finish()
         assert rig.core.standing and rig.last is not None and rig.last.decision.state is State.HOLDING
-        assert rig.judge.violations[kind] > 0
         assert np.abs(rig.measured - READY).max() < 1e-3
+        kinds = {"joint_speed", "joint_acceleration", "joint_range", "tcp_speed", "tcp_angular_speed", "workspace"}
+        assert set(rig.judge.violations) == kinds
 
 
 def test_the_judge_has_the_kinematics_of_the_sdk() -> None:
@@ -120,8 +115,7 @@ def test_a_seed_is_excused_once_and_only_at_the_arm() -> None:
 
 
 def test_from_outside_the_box_only_nearer() -> None:
-    outside = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
-    toward = [outside + np.array([0, 0.0004 * k, 0, 0, 0, 0]) for k in range(40)]
+    toward = [np.array([1.5 - 0.0004 * k, 0, 0, 0, 0, 0]) for k in range(40)]  # x from 0.01 m, allowed from 0.08
     assert "workspace" not in targets(settled(), toward)
     assert targets(settled(), toward[::-1])["workspace"] > 0
 
