@@ -18,7 +18,7 @@ from reconvla_ros.arm.protocol import Arm, ArmReport
 from reconvla_ros.arm.requests import Requests
 from reconvla_ros.arm.settings import DriverConfig
 from reconvla_ros.arm.tick import Asked, TickResult, facts, require_parked
-from reconvla_ros.errors import BusError
+from reconvla_ros.errors import ArmError, BusError
 from reconvla_ros.safety.filter import Verdict
 from reconvla_ros.safety.supervisor import Decision, State, Supervisor
 from reconvla_ros.task.chunk_player import Accepted
@@ -112,8 +112,7 @@ class DriverCore:
     def set_source(self, source: str) -> tuple[bool, str]:
         """Ask for the lease or give it back; (granted, message)."""
         with self._lock:
-            before = self.holder
-            granted, message = self._requests.lease.request(source)
+            before, (granted, message) = self.holder, self._requests.lease.request(source)
             if granted and before != self.holder:
                 self._forget_requests()
             return granted, message
@@ -186,6 +185,8 @@ class DriverCore:
         if on:
             self._arm.enable()
         else:
+            if not self.standing:
+                raise ArmError("the arm moves: its power is not cut; call arm/stop first")
             require_parked(self._arm.state(), self._config.parked_within)
             self._arm.disable()
 

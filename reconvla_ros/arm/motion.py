@@ -83,6 +83,7 @@ class Motion:
         """Start from the measured arm at the next goal."""
         self._reference, self._unsent = None, False
         self._drop_goal()
+        self._trajectory.reset(self._trajectory.position)  # nothing runs on, or the arm would count as moving for ever
 
     def anchor(self, joints: Float, gripper: float) -> None:
         """Take the measured arm as the reference, unless the arm still is where it was sent."""

@@ -231,8 +231,20 @@ class Commander:
     def _service(self) -> str:
         rig, core = self._rig, self._core
         name = self._random.choices(
-            ("stop", "home", "ready", "release", "halt", "disable", "damped_stop", "push", "freeze", "collision"),
-            (6, 3, 8, 2, 2, 4, 0.3, 2, 2, 1),
+            (
+                "stop",
+                "home",
+                "ready",
+                "release",
+                "halt",
+                "disable",
+                "damped_stop",
+                "push",
+                "freeze",
+                "collision",
+                "enable",
+            ),
+            (6, 3, 8, 2, 2, 4, 0.3, 2, 2, 1, 2),
         )[0]
         if name == "stop":
             core.stop()
@@ -253,6 +265,8 @@ class Commander:
             rig.judge.expect("estop")
             core.damped_stop()
             self._damped = True
+        elif name == "enable":
+            rig.enable()
         elif name == "push":
             rig.push(np.array([self._random.gauss(0.0, 0.1) for _ in range(6)]))
         elif name == "freeze":

@@ -16,6 +16,7 @@ from reconvla_ros.bench.judge import QUANTUM, Bounds, Judge, tcp_of
 from reconvla_ros.bench.soak import soak
 from reconvla_ros.bench.soak_rig import Rig, bounds_of
 from reconvla_ros.cli.main import main
+from reconvla_ros.errors import ArmError
 from reconvla_ros.safety.supervisor import State
 
 CONFIG = DriverConfig(dry_run=False, can_interface="virtual")
@@ -170,3 +171,42 @@ def test_what_was_asked_for_is_no_violation() -> None:
 def test_bounds_are_those_of_the_parameters() -> None:
     assert isinstance(BOUNDS, Bounds)
     assert BOUNDS.workspace_lower[2] == pytest.approx(CONFIG.table_z + CONFIG.table_clearance)
+
+
+def test_an_arm_that_gets_power_back_is_not_sent_to_where_it_was_before() -> None:
+    """Power is lost on the way, someone moves the arm, and power is given: the target begins where the arm is."""
+    with Rig(CONFIG) as rig:
+        rig.step()
+        rig.enable()
+        rig.step()
+        assert rig.core.ready()[0]
+        for _ in range(60):
+            rig.step()
+        rig.firmware.receive(0x471, bytes([7, 1, 0, 0, 0, 0, 0, 0]))
+        for _ in range(20):
+            rig.step()
+        assert rig.core.standing and rig.last is not None and rig.last.decision.state is State.DISABLED
+        rig.push(np.array([0.5, 0.2, 0.0, 0.0, 0.0, 0.0]))
+        place = rig.measured.copy()
+        rig.enable()
+        for _ in range(60):
+            rig.step()
+        assert np.abs(rig.measured - place).max() < 2e-3
+        assert rig.last is not None and rig.last.decision.state is State.HOLDING
+
+
+def test_enabling_an_arm_in_motion_changes_nothing_and_its_power_stays() -> None:
+    with Rig(CONFIG) as rig:
+        rig.step()
+        rig.enable()
+        rig.step()
+        assert rig.core.ready()[0]
+        for _ in range(60):
+            rig.step()
+        rig.enable()
+        with pytest.raises(ArmError, match="the arm moves"):
+            rig.core.enable(False)
+        for _ in range(60):
+            rig.step()
+        rig.judge.finish()
+        assert not rig.judge.violations
