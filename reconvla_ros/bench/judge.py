@@ -168,11 +168,7 @@ class Judge:
             return
         seeded = False
         if self._rows and self._may_seed:
-            step = max(abs(a - b) for a, b in zip(self._joints, self._rows[-1][0], strict=True)) * QUANTUM
-            slip = abs((self._opening or 0) - self._rows[-1][1]) * _OPENING
-            fast = step > self._bounds.joint_speed * self._bounds.period or slip > self._gripper_step()
-            off = float(np.abs(np.array(self._joints) * QUANTUM - measured).max())
-            seeded = fast and off <= _SEED_NEAR
+            seeded = self._leaps() and float(np.abs(np.array(self._joints) * QUANTUM - measured).max()) <= _SEED_NEAR
             self._may_seed = not seeded
         still = self._stopped_at is not None and (self.ticks - self._stopped_at) * self._bounds.period > (
             self._bounds.settle
@@ -180,6 +176,19 @@ class Judge:
         self._rows.append((self._joints, self._opening or 0, seeded, still))
         if len(self._rows) >= _BATCH:
             self._judge_rows()
+
+    def _leaps(self) -> bool:
+        """Whether this tick's target is further from the last than a motion could bring it."""
+        assert self._joints is not None
+        period, last = self._bounds.period, np.array(self._rows[-1][0])
+        before = np.array(self._rows[-2][0]) if len(self._rows) > 1 else last
+        step = np.array(self._joints) - last
+        second = float(np.abs(step - (last - before)).max()) * QUANTUM
+        return (
+            float(np.abs(step).max()) * QUANTUM > self._bounds.joint_speed * period
+            or second > self._bounds.joint_acceleration * period**2 + 2.0 * QUANTUM
+            or abs((self._opening or 0) - self._rows[-1][1]) * _OPENING > self._gripper_step()
+        )
 
     def _gripper_step(self) -> float:
         return self._bounds.gripper_speed * self._bounds.period + 2.0 * _OPENING
