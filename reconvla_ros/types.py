@@ -21,6 +21,7 @@ Float = NDArray[np.float64]
 N_JOINTS = 6
 JOINT_NAMES = ("joint1", "joint2", "joint3", "joint4", "joint5", "joint6")
 GRIPPER_NAME = "gripper"
+MIN_STEP_DT = 1e-3  # [s] no policy steps faster than 1 kHz
 SOURCES = ("none", "policy", "teleop", "home", "replay")
 
 
@@ -179,7 +180,7 @@ class ActionChunk:
         stamp_ns: capture stamp of the observation [ns], not the time of publishing.
         task_id: the task that asked for it; the driver drops chunks of any other.
         sequence: counts chunks of one policy process, from 0.
-        step_dt: time of one step [s]; step k is due at stamp + (k + 1) * step_dt at the earliest.
+        step_dt: time of one step [s], 0.001..10; step k is due at stamp + (k + 1) * step_dt at the earliest.
         anchor: measured TCP pose in base_link the relative actions were integrated from.
         positions: (T, 3) [m], base_link. quaternions: (T, 4) x y z w.
         gripper: (T,) total opening [m].
@@ -213,8 +214,9 @@ class ActionChunk:
         norms = np.linalg.norm(self.quaternions, axis=1)
         if np.any(np.abs(norms - 1.0) > 1e-3):
             raise ShapeError(f"chunk.quaternions: must have unit length within 1e-3, got lengths {norms}")
-        if not (np.isfinite(self.step_dt) and 0.0 < self.step_dt <= 10.0):
-            raise ShapeError(f"chunk.step_dt: must be in (0, 10] s, got {self.step_dt}")
+        # Below a nanosecond a step has no length in the clock, and the driver divides by it.
+        if not (np.isfinite(self.step_dt) and MIN_STEP_DT <= self.step_dt <= 10.0):
+            raise ShapeError(f"chunk.step_dt: must be in {MIN_STEP_DT:g}..10 s, got {self.step_dt}")
         if not 0 <= self.prefix_steps <= steps:
             raise ShapeError(f"chunk.prefix_steps: must be in 0..{steps}, got {self.prefix_steps}")
 

@@ -62,6 +62,7 @@ def test_a_quaternion_must_have_unit_length() -> None:
         ({"gripper": np.zeros(4)}, "chunk.gripper: expected shape"),
         ({"quaternions": np.zeros((5, 4))}, "unit length"),
         ({"step_dt": 0.0}, "step_dt"),
+        ({"step_dt": 5e-324}, "step_dt"),  # a step of no nanoseconds once ended the driver by a division by zero
         ({"step_dt": float("nan")}, "step_dt"),
         ({"confidence": np.zeros(3)}, "confidence"),
         ({"prefix_steps": 6}, "prefix_steps"),

@@ -18,7 +18,7 @@ from reconvla_ros.arm.protocol import Arm, ArmReport
 from reconvla_ros.arm.requests import Requests
 from reconvla_ros.arm.settings import DriverConfig
 from reconvla_ros.arm.tick import Asked, TickResult, facts, require_parked
-from reconvla_ros.errors import BusError
+from reconvla_ros.errors import ArmError, BusError
 from reconvla_ros.safety.filter import Verdict
 from reconvla_ros.safety.supervisor import Decision, State, Supervisor
 from reconvla_ros.task.chunk_player import Accepted
@@ -114,8 +114,7 @@ class DriverCore:
     def set_source(self, source: str) -> tuple[bool, str]:
         """Ask for the lease or give it back; (granted, message)."""
         with self._lock:
-            before = self.holder
-            granted, message = self._requests.lease.request(source)
+            before, (granted, message) = self.holder, self._requests.lease.request(source)
             if granted and before != self.holder:
                 self._forget_requests()
             return granted, message
@@ -138,9 +137,8 @@ class DriverCore:
         """Clear the stop; the arm holds where it is, old chunks and commands are gone. (cleared, message)."""
         with self._lock:
             self._drop()
-            result = self._result
-            if self._motion.arrived and result is not None and result.state is not None:
-                self._motion.anchor(result.state.position, result.state.gripper)
+            if (result := self._result) is not None and result.state is not None:
+                self._anchor_at_rest(result.report, result.state)
             return self.supervisor.clear_stop()
 
     def home(self) -> tuple[bool, str]:
@@ -190,6 +188,8 @@ class DriverCore:
             self.preflight.require()
             self._arm.enable()
         else:
+            if not self.standing:
+                raise ArmError("the arm moves: its power is not cut; call arm/stop first")
             require_parked(self._arm.state(), self._config.parked_within)
             self._arm.disable()
 
@@ -220,7 +220,7 @@ class DriverCore:
             if decision.may_move:
                 self._follow(state, now_mono_ns)
             else:
-                self._fall_back(decision, state)
+                self._fall_back(decision, report, state)
             step = self._motion.advance(self._motion.behind(state.position, self._config.joint_leash))
             applied = self._send(step, now_mono_ns, decision)
             verdict, reason, detail = self._judgement(step)
@@ -250,14 +250,19 @@ class DriverCore:
             self._motion.stop()
         self._asked = Asked(wanted, filtered)
 
-    def _fall_back(self, decision: Decision, state: ArmState) -> None:
+    def _fall_back(self, decision: Decision, report: ArmReport, state: ArmState) -> None:
         """No motion now: decelerate; forget the target when the arm is not (or no longer) where it was sent."""
         was_free = self._result is None or self._result.decision.may_move
         if was_free and decision.state is not State.STOPPED:  # `stop` has dropped everything by itself
             self._drop()
         if decision.state in (State.DISABLED, State.DISCONNECTED):
             self._motion.forget()
-        elif decision.state is State.FAULT and self._motion.arrived and self._motion.reference is not None:
+        elif decision.state is State.FAULT and self._motion.reference is not None:
+            self._anchor_at_rest(report, state)
+
+    def _anchor_at_rest(self, report: ArmReport, state: ArmState) -> None:
+        """Hold where the arm is, should it not be where it was sent; old feedback does not say where it is."""
+        if self._motion.arrived and report.joint_age <= self._config.feedback_stale:
             self._motion.anchor(state.position, state.gripper)
 
     def _drop(self) -> None:

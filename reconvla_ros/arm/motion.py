@@ -62,6 +62,7 @@ class Motion:
         self._period, self._gripper_step, self._branch_jump = period, gripper_speed * period, branch_jump
         self._slack = slack
         self._reference: Reference | None = None
+        self._unsent = False  # the reference was taken from the arm, and the arm still holds an older target
         self._goal_joints: Float | None = None
         self._goal_pose: Pose | None = None
         self._goal_gripper = 0.0
@@ -80,8 +81,9 @@ class Motion:
 
     def forget(self) -> None:
         """Start from the measured arm at the next goal."""
-        self._reference = None
+        self._reference, self._unsent = None, False
         self._drop_goal()
+        self._trajectory.reset(self._trajectory.position)  # nothing runs on, or the arm would count as moving for ever
 
     def anchor(self, joints: Float, gripper: float) -> None:
         """Take the measured arm as the reference, unless the arm still is where it was sent."""
@@ -92,6 +94,8 @@ class Motion:
         inside = np.clip(joints, self._limits.joint_lower, self._limits.joint_upper)
         opening = min(max(gripper, 0.0), self._limits.gripper_range)
         tcp = self._kinematics.tcp(inside)
+        # What the arm holds must be what the next motion starts from: a reference that replaces one is sent once.
+        self._unsent = self._reference is not None
         self._reference = Reference(tcp.position, tcp.quaternion, inside, opening)
         self._trajectory.reset(inside)
         self._solution = inside
@@ -171,8 +175,10 @@ class Motion:
         if problem:
             self._trajectory.stop()
             self._walker = None if self._goal_pose is None else self._kinematics.tcp(self._braking_point())
+        unsent, self._unsent = self._unsent, False
         if not self._trajectory.moving and not self._gripper_left():
-            return Step(None, False, Verdict.REFUSED if problem else Verdict.PASSED, *problem)
+            held = JointCommand(reference.joints, reference.gripper) if unsent else None
+            return Step(held, False, Verdict.REFUSED if problem else Verdict.PASSED, *problem)
         result = self._next(reference)
         command = result.command
         refused = result.verdict is Verdict.REFUSED

@@ -182,6 +182,9 @@ class PiperArm:
     def enable(self, timeout: float = 5.0) -> None:
         """See `Arm.enable`. Motors 1 to 6 one by one: number 7 would also move the gripper on some firmware."""
         sdk, deadline = self._require(), time.monotonic() + timeout
+        if self._last is not None and all(self.state().enabled) and self._in_joint_mode():
+            return  # it holds, or moves: a seed would step back to where the arm is
+        self._last = None  # `hold` must not send an arm that has just got power to where it was before
         while off := [i + 1 for i, on in enumerate(self.state().enabled) if not on]:
             if time.monotonic() > deadline:
                 raise ArmError(f"motors {off} did not take power within {timeout:g} s; {self._say_status()}")
@@ -195,13 +198,16 @@ class PiperArm:
                 self._send_mode()
                 self._send_joints(seed.position)
                 self._send_gripper(seed.gripper or 0.0)
-            time.sleep(0.05)
-            report = self.report()
-            if (report.ctrl_mode, report.move_mode) == (_CAN_MODE, _JOINT_MODE):
                 self._last = seed
+            time.sleep(0.05)
+            if self._in_joint_mode():
                 return
             if time.monotonic() > deadline:
                 raise ArmError(f"CAN joint mode was not taken within {timeout:g} s; {self._say_status()}")
+
+    def _in_joint_mode(self) -> bool:
+        report = self.report()
+        return (report.ctrl_mode, report.move_mode) == (_CAN_MODE, _JOINT_MODE)
 
     def _say_status(self) -> str:
         report = self.report()

@@ -315,3 +315,26 @@ def test_the_confirmed_calls_reach_the_arm(bench: Bench) -> None:
     bench.core.damped_stop()
     bench.core.power_cycle()
     assert bench.arm.calls[-2:] == ["damped_stop", "power_cycle"] and bench.core.stop_latched
+
+
+def test_what_the_arm_holds_is_what_the_next_motion_starts_from(bench: Bench) -> None:
+    """A pushed arm was taken as the new reference, the arm went on holding the old target, and the next one jumped."""
+    bench.give((0.03, 0.0, 0.0))
+    bench.run(300)
+    bench.arm.joints = bench.arm.joints + np.array([0.1, 0.0, 0.0, 0.0, 0.0, 0.0])
+    pushed = bench.arm.joints.copy()
+    bench.arm.facts = {"arm_status": 7}
+    bench.run(2)
+    assert np.abs(bench.arm.sent[-1].position - pushed).max() < 1e-9
+
+
+def test_old_feedback_is_no_anchor(bench: Bench) -> None:
+    """The motion ends while the feedback is frozen: the target stays where the motion ended."""
+    bench.arm.follows = False
+    bench.give((0.2, 0.0, 0.0), step_dt=1.0)
+    bench.run(40)
+    bench.arm.facts = {"joint_age": 0.2}
+    bench.run(200)
+    assert bench.core.standing and bench.last.decision.state is State.FAULT
+    assert np.abs(np.diff(bench.path(), axis=0)).max() <= CONFIG.joint_speed * DT * (1 + 1e-6)
+    assert np.abs(bench.path()[-1] - READY).max() > 0.05

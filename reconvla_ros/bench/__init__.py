@@ -1,0 +1,1 @@
+"""Measurements with a verdict: `reconvla bench NAME`."""

@@ -1,0 +1,272 @@
+"""What a host put on the bus, judged without any code of the driver: own decoding, own kinematics, own bounds.
+
+Frames (piper_sdk 0.6.2): 0x155..0x157 two joints each [0.001 degree], 0x159 gripper [0.001 mm, 0.001 N m, code, zero],
+0x151 mode, 0x150 stop, 0x471 motor power; eight bytes, big-endian. Targets are judged on the nominal tick: where the
+target stands at the end of each tick, changed or not.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from reconvla_ros import tables
+from reconvla_ros.types import Float
+
+QUANTUM = np.radians(1e-3)  # [rad] one count of a joint target
+_OPENING = 1e-6  # [m] one count of a gripper target
+_JOINT_IDS = (0x155, 0x156, 0x157)
+_QUERIES = frozenset({0x472, 0x477, 0x4AF})  # they ask, and change nothing
+_REACH = 1.0  # [m] no joint of the arm has a longer lever on the TCP
+_BATCH = 8192  # ticks judged at once
+_EXAMPLES = 5  # of each kind
+_SEED_NEAR = 0.01  # [rad] a target that starts anew lies this near to the measured arm
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What the bus may carry: (6,) [rad], [rad/s], [rad/s^2], TCP box (3,) [m], speeds [m/s], [rad/s]; `period` [s]."""
+
+    joint_lower: tuple[float, ...]
+    joint_upper: tuple[float, ...]
+    joint_speed: float
+    joint_acceleration: float
+    workspace_lower: tuple[float, ...]
+    workspace_upper: tuple[float, ...]
+    tcp_offset: tuple[float, ...]
+    tcp_speed: float
+    tcp_angular_speed: float
+    gripper_range: float
+    gripper_speed: float
+    gripper_effort: float
+    speed_percent: int
+    period: float
+    settle: float  # [s] after a stop the joint target stands still
+
+
+def tcp_of(joints: Float, offset: tuple[float, ...]) -> tuple[Float, Float]:
+    """TCP positions (N, 3) [m] and rotations (N, 3, 3) of joints (N, 6) [rad], from the DH table (variant 1)."""
+    rotation = np.tile(np.eye(3), (len(joints), 1, 1))
+    place = np.zeros((len(joints), 3))
+    for row, angle in zip(tables.dh_table(1), joints.T, strict=True):
+        ca, sa = np.cos(row.alpha), np.sin(row.alpha)
+        tilt = np.array([[1.0, 0.0, 0.0], [0.0, ca, -sa], [0.0, sa, ca]])
+        ct, st, zero = np.cos(angle + row.offset), np.sin(angle + row.offset), np.zeros(len(joints))
+        turn = np.array([[ct, -st, zero], [st, ct, zero], [zero, zero, zero + 1.0]]).transpose(2, 0, 1)
+        place = place + rotation @ np.array([row.a, 0.0, 0.0])
+        rotation = rotation @ tilt @ turn
+        place = place + rotation @ np.array([0.0, 0.0, row.d])
+    return place + rotation @ np.array(offset), rotation
+
+
+class Judge:
+    """Takes every frame in order (`frame`) and the end of each tick (`end_tick`); `finish` judges the rest.
+
+    Attributes:
+        violations: how often each kind. examples: the first few of each kind, in words.
+        extremes: the largest joint speed [rad/s] and acceleration [rad/s^2], TCP speed [m/s], and way of all joints [rad].
+    """
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self.frames = self.ticks = 0
+        self.violations: Counter[str] = Counter()
+        self.examples: dict[str, list[str]] = {}
+        self.extremes = {"joint_speed": 0.0, "joint_acceleration": 0.0, "tcp_speed": 0.0, "way": 0.0}
+        self._asked: Counter[str] = Counter()
+        self._joints: list[int] | None = None
+        self._coming: list[int] = []
+        self._opening: int | None = None
+        self._carried = 0  # rows in front that were judged before
+        self._may_seed = True
+        self._stopped_at: int | None = None
+        self._rows: list[tuple[list[int], int, bool, bool]] = []  # joints, opening, seeded, must stand still
+        self._outside: Float | None = None
+
+    def expect(self, what: str, count: int = 1) -> None:
+        """The next `count` frames of "estop", "reset", "disable" were asked for; "enable" from now on (0: no longer)."""
+        self._asked[what] = count if what == "enable" else self._asked[what] + count
+
+    def allow_seed(self) -> None:
+        """The arm had no power, or was moved from outside: the target may start anew, where the arm is."""
+        self._may_seed = True
+
+    def stopped(self, latched: bool) -> None:
+        """Whether a stop is latched, told every tick."""
+        self._stopped_at = None if not latched else self.ticks if self._stopped_at is None else self._stopped_at
+
+    def note(self, kind: str, words: str) -> None:
+        """Count one violation."""
+        self.violations[kind] += 1
+        examples = self.examples.setdefault(kind, [])
+        if len(examples) < _EXAMPLES:
+            examples.append(f"tick {self.ticks}: {words}")
+
+    # --- frames ------------------------------------------------------------------------------------------------------
+    def frame(self, can_id: int, data: bytes) -> None:
+        """One frame of the host."""
+        self.frames += 1
+        said = f"{can_id:#05x} {data.hex()}"
+        if len(data) != 8:
+            self.note("frame_length", said)
+        elif can_id in _JOINT_IDS:
+            self._joint_frame(can_id, data)
+        elif can_id == 0x159:
+            self._gripper_frame(data, said)
+        elif can_id == 0x151:
+            control, move, speed, mit = data[:4]
+            if (control, move, mit) != (1, 1, 0) or speed > self._bounds.speed_percent:
+                self.note("mode", said)
+        elif can_id == 0x150:
+            self._power_frame({1: "estop", 2: "reset"}.get(data[0], "teach"), said)
+        elif can_id == 0x471:
+            self._power_frame({1: "disable", 2: "enable"}.get(data[1], "power"), said)
+        elif can_id not in _QUERIES:
+            self.note("unknown_frame", said)
+
+    def _power_frame(self, what: str, said: str) -> None:
+        if self._asked[what] <= 0:
+            self.note(f"unasked_{what}", said)
+        elif what != "enable":  # repeated until every motor has power
+            self._asked[what] -= 1
+
+    def _joint_frame(self, can_id: int, data: bytes) -> None:
+        if _JOINT_IDS.index(can_id) * 2 != len(self._coming):
+            self.note("torn_set", f"{can_id:#05x} after {len(self._coming)} joints")
+            self._coming = []
+            return
+        self._coming += struct.unpack(">ii", data)
+        if len(self._coming) == 6:
+            joints, self._coming = self._coming, []
+            self._joints = joints
+            for j, count in enumerate(joints):
+                low, high = self._bounds.joint_lower[j], self._bounds.joint_upper[j]
+                if not low - QUANTUM <= count * QUANTUM <= high + QUANTUM:
+                    self.note("joint_range", f"joint{j + 1} = {count * QUANTUM:.5f} rad, allowed {low:g}..{high:g}")
+
+    def _gripper_frame(self, data: bytes, said: str) -> None:
+        opening, effort, code, zero = struct.unpack(">iHBB", data)
+        self._opening = opening
+        if not 0 <= opening <= round(self._bounds.gripper_range / _OPENING):
+            self.note("gripper_range", f"{opening * _OPENING:.6f} m ({said})")
+        if effort > self._bounds.gripper_effort * 1000.0 + 0.5:
+            self.note("gripper_effort", f"{effort / 1000.0:g} N m ({said})")
+        if code != 1 or zero:
+            self.note("gripper_code", said)
+
+    # --- ticks -------------------------------------------------------------------------------------------------------
+    def end_tick(self, measured: Float) -> None:
+        """The tick is over; the arm is at `measured` (6,) [rad]."""
+        if self._coming:
+            self.note("torn_set", f"the tick ends after {len(self._coming)} joints")
+            self._coming = []
+        self.ticks += 1
+        if self._joints is None:
+            return
+        seeded = False
+        if self._rows and self._may_seed:
+            seeded = self._leaps() and float(np.abs(np.array(self._joints) * QUANTUM - measured).max()) <= _SEED_NEAR
+            self._may_seed = not seeded
+        still = self._stopped_at is not None and (self.ticks - self._stopped_at) * self._bounds.period > (
+            self._bounds.settle
+        )
+        self._rows.append((self._joints, self._opening or 0, seeded, still))
+        if len(self._rows) >= _BATCH:
+            self._judge_rows()
+
+    def _leaps(self) -> bool:
+        """Whether this tick's target is further from the last than a motion could bring it."""
+        assert self._joints is not None
+        period, last = self._bounds.period, np.array(self._rows[-1][0])
+        before = np.array(self._rows[-2][0]) if len(self._rows) > 1 else last
+        step = np.array(self._joints) - last
+        second = float(np.abs(step - (last - before)).max()) * QUANTUM
+        return (
+            float(np.abs(step).max()) * QUANTUM > self._bounds.joint_speed * period
+            or second > self._bounds.joint_acceleration * period**2 + 2.0 * QUANTUM
+            or abs((self._opening or 0) - self._rows[-1][1]) * _OPENING > self._gripper_step()
+        )
+
+    def _gripper_step(self) -> float:
+        return self._bounds.gripper_speed * self._bounds.period + 2.0 * _OPENING
+
+    def finish(self) -> None:
+        """Judge what is left."""
+        if len(self._rows) > max(2, self._carried):
+            self._judge_rows()
+
+    def _judge_rows(self) -> None:
+        """Judge all rows but those that were carried over; carry the last two."""
+        counts, openings, seeds, stills = (np.array(column) for column in zip(*self._rows, strict=True))
+        joints = counts * QUANTUM
+        first = self.ticks - len(joints)
+        change = np.diff(joints, axis=0)
+        change[seeds[1:]] = 0.0  # a seed starts anew, from rest
+        self._judge_motion(change, seeds, first)
+        self._judge_tcp(joints, seeds, first)
+        slip = np.abs(np.diff(openings)) * _OPENING
+        self._note_rows(
+            "gripper_speed", (slip > self._gripper_step()) & ~seeds[1:], slip / self._bounds.period, first + 1
+        )
+        moved = np.abs(change).max(axis=1)
+        self._note_rows("moved_while_stopped", (moved > 0.0) & stills[1:] & stills[:-1], moved, first + 1)
+        self.extremes["way"] += float(np.abs(change[max(0, self._carried - 1) :]).sum())
+        self._rows, self._carried = self._rows[-2:], 2
+
+    def _judge_motion(self, change: Float, seeds: Float, first: int) -> None:
+        period, bounds = self._bounds.period, self._bounds
+        speed = np.abs(change).max(axis=1) / period
+        self._worst("joint_speed", speed[1:])
+        self._note_rows("joint_speed", speed > bounds.joint_speed + QUANTUM / period, speed, first + 1)
+        second = np.abs(np.diff(change, axis=0)).max(axis=1) / period**2
+        second[seeds[2:]] = 0.0
+        self._worst("joint_acceleration", second)
+        most = bounds.joint_acceleration + 2.0 * QUANTUM / period**2
+        self._note_rows("joint_acceleration", second > most, second, first + 2)
+
+    def _judge_tcp(self, joints: Float, seeds: Float, first: int) -> None:
+        bounds = self._bounds
+        place, rotation = tcp_of(joints, bounds.tcp_offset)
+        rounding = 4.0 * QUANTUM * _REACH  # [m] six levers, most far below _REACH
+        speed = np.linalg.norm(np.diff(place, axis=0), axis=1) / bounds.period
+        speed[seeds[1:]] = 0.0
+        self._worst("tcp_speed", speed[1:])
+        self._note_rows("tcp_speed", speed > bounds.tcp_speed + rounding / bounds.period, speed, first + 1)
+        between = np.linalg.norm(np.diff(rotation, axis=0), axis=(1, 2)) / (np.sqrt(8.0))
+        turn = 2.0 * np.arcsin(np.minimum(between, 1.0)) / bounds.period
+        turn[seeds[1:]] = 0.0
+        most = bounds.tcp_angular_speed + 6.0 * QUANTUM / bounds.period
+        self._note_rows("tcp_angular_speed", turn > most, turn, first + 1)
+        self._judge_workspace(place, seeds, first, rounding)
+
+    def _judge_workspace(self, place: Float, seeds: Float, first: int, rounding: float) -> None:
+        """Outside the box the target may only come nearer to it, in every direction: the arm may begin outside."""
+        low, high = np.array(self._bounds.workspace_lower), np.array(self._bounds.workspace_upper)
+        outside = np.maximum(np.hstack([low - place, place - high]), 0.0)  # (N, 6)
+        for i in range(self._carried, len(outside)):
+            if self._outside is None or seeds[i]:
+                self._outside = outside[i]
+                continue
+            further = outside[i] - self._outside
+            if further.max() > rounding:
+                side = int(np.argmax(further))
+                self._note_rows("workspace", np.array([True]), further[side : side + 1], first + i)
+            self._outside = np.minimum(self._outside, outside[i])
+
+    def _worst(self, name: str, values: Float) -> None:
+        if len(values):
+            self.extremes[name] = max(self.extremes[name], float(values.max()))
+
+    def _note_rows(self, kind: str, bad: Float, values: Float, first: int) -> None:
+        """Count the rows `bad` (N,) bool; row 0 ended tick `first` + 1."""
+        rows_before = max(0, self._carried - 1) if len(bad) == len(self._rows) - 1 else 0
+        for i in np.flatnonzero(bad):
+            if i < rows_before:
+                continue
+            self.violations[kind] += 1
+            examples = self.examples.setdefault(kind, [])
+            if len(examples) < _EXAMPLES:
+                examples.append(f"tick {first + int(i) + 1}: {float(values[i]):.5g}")

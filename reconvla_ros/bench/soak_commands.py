@@ -1,0 +1,276 @@
+"""What the soak asks of the driver: model-like, hostile and senseless, from one seed."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+
+from reconvla_ros.arm.rotations import slerp
+from reconvla_ros.bench.soak_rig import Rig
+from reconvla_ros.errors import ReconVlaError
+from reconvla_ros.safety.supervisor import State
+from reconvla_ros.types import ActionChunk, EeCommand, Float, Pose
+
+SPECIAL = (math.nan, math.inf, -math.inf, 1e308, -1e308, 5e-324, -1e-310, -0.0, 1e6, -1e6)
+TASK = "soak"
+
+
+@dataclass(frozen=True)
+class Style:
+    """One way to ask: the source, mean commands a tick, and how often (weights) each kind."""
+
+    name: str
+    source: str
+    rate: float
+    kinds: dict[str, float]
+
+
+STYLES = (
+    Style("model", "policy", 0.15, {"chunk": 20, "bad_chunk": 1, "service": 0.1}),
+    Style("restless model", "policy", 1.0, {"chunk": 20, "bold_chunk": 10, "bad_chunk": 5}),
+    Style("teleop", "teleop", 0.5, {"near": 40, "service": 0.1}),
+    Style("burst of 1 kHz", "teleop", 5.0, {"near": 10, "bad_ee": 1}),
+    Style("extremes", "teleop", 0.3, {"extreme": 1}),
+    Style("extremes of 1 kHz", "replay", 5.0, {"extreme": 20, "near": 1}),
+    Style("garbage", "teleop", 3.0, {"near": 1, "bad_ee": 5, "bad_chunk": 5, "corrupt": 2}),
+    Style(
+        "everybody", "replay", 1.0, {"near": 5, "chunk": 5, "bold_chunk": 2, "bad_ee": 2, "source": 1, "service": 0.5}
+    ),
+    Style("home and away", "home", 0.02, {"service": 2, "near": 1}),
+)
+
+
+class Commander:
+    """Asks `rig` for things. `sent` counts commands, `outcome` what came of them ("kind ok", "kind reason")."""
+
+    def __init__(self, rig: Rig, seed: int) -> None:
+        self._rig, self._core, self._clock = rig, rig.core, rig.clock
+        self._random = Random(seed)
+        self._sequence = itertools.count()
+        self._kinds: dict[str, Callable[[], str]] = {
+            "chunk": self._chunk, "bold_chunk": self._bold_chunk, "bad_chunk": self._bad_chunk,
+            "near": self._near, "extreme": self._extreme, "bad_ee": self._bad_ee, "corrupt": self._corrupt,
+            "source": self._source, "service": self._service,
+        }  # fmt: skip
+        self._side = 1.0
+        self._stamp = 0
+        self._damped = False
+        self.sent = 0
+        self.outcome: Counter[str] = Counter()
+
+    def phase(self, style: Style, ticks: int, most: int) -> None:
+        """Ask in one style for `ticks` periods, with the arm powered and the source in hand to begin with."""
+        self._prepare(style)
+        names, weights = list(style.kinds), list(style.kinds.values())
+        for _ in range(ticks):
+            count = int(style.rate) + (self._random.random() < style.rate % 1.0)
+            for _ in range(count):
+                if self.sent >= most:
+                    return
+                self._ask(self._random.choices(names, weights)[0])
+            self._rig.step()
+            self._tend()
+
+    def _prepare(self, style: Style) -> None:
+        if style.source == "policy":
+            self._core.set_source("none")
+            self._core.set_task(None)
+            self._core.set_task(TASK)
+        elif style.source != "home":
+            self._core.set_source("none")
+            self._core.set_source(style.source)
+
+    def _ask(self, kind: str) -> None:
+        self.sent += 1
+        try:
+            said = self._kinds[kind]()
+        except ReconVlaError as error:
+            said = type(error).__name__
+        self.outcome[f"{kind}: {said}"] += 1
+
+    def _tend(self) -> None:
+        """The operator: clears stops and faults after a while, powers the arm, and cycles the power after an e-stop."""
+        last = self._rig.last
+        if last is None or self._random.random() > 0.03:
+            return
+        if self._damped:
+            self._rig.judge.expect("reset")
+            self._core.power_cycle()
+            self._damped = False
+        elif last.decision.state is State.DISABLED and not self._core.stop_latched:
+            self._ask_service("enable", self._rig.enable)
+        elif self._core.stop_latched or last.decision.state is State.FAULT:
+            self._ask_service("clear_stop", self._core.clear_stop)
+
+    def _ask_service(self, name: str, call: Callable[[], object]) -> None:
+        self.sent += 1
+        try:
+            call()
+            self.outcome[f"{name}: called"] += 1
+        except ReconVlaError as error:
+            self.outcome[f"{name}: {type(error).__name__}"] += 1
+
+    # --- targets -----------------------------------------------------------------------------------------------------
+    def _tcp(self) -> Pose:
+        return self._core.kinematics.tcp(self._rig.measured)
+
+    def _vector(self, size: float) -> Float:
+        return np.array([self._random.gauss(0.0, size) for _ in range(3)])
+
+    def _turned(self, quaternion: Float, share: float) -> Float:
+        other = np.array([self._random.gauss(0.0, 1.0) for _ in range(4)])
+        return slerp(quaternion, other / np.linalg.norm(other), share)
+
+    def _give_chunk(self, size: float, turn: float, age: float = 0.0, **changes: object) -> str:
+        anchor, steps = self._tcp(), self._random.randint(1, 8)
+        way = np.cumsum(self._vector(size) + np.array([self._vector(size / 3.0) for _ in range(steps)]), axis=0)
+        end = self._turned(anchor.quaternion, turn)
+        stamp = self._clock.ros_ns - int(age * 1e9)
+        if 0.0 <= age < 1.0:  # a policy's observations follow one another
+            self._stamp = stamp = max(stamp, self._stamp + 1)
+        values: dict[str, object] = {
+            "stamp_ns": stamp, "task_id": TASK, "sequence": next(self._sequence),
+            "step_dt": self._random.choice((0.02, 0.1, 0.3)), "anchor": anchor, "positions": anchor.position + way,
+            "quaternions": np.array([slerp(anchor.quaternion, end, (k + 1) / steps) for k in range(steps)]),
+            "gripper": np.array([self._random.uniform(0.0, 0.07) for _ in range(steps)]),
+        }  # fmt: skip
+        values.update(changes)
+        accepted = self._core.accept_chunk(ActionChunk(**values), self._clock.mono_ns, self._clock.ros_ns)  # type: ignore[arg-type]
+        return "ok" if accepted.ok else accepted.reason
+
+    def _chunk(self) -> str:
+        return self._give_chunk(0.008, 0.05, self._random.uniform(0.0, 0.3))
+
+    def _bold_chunk(self) -> str:
+        return self._give_chunk(self._random.choice((0.03, 0.1, 0.5)), self._random.random(), 0.0)
+
+    def _bad_chunk(self) -> str:
+        special = self._random.choice(SPECIAL)
+        positions, turns = np.zeros((3, 3)), np.tile([0.0, 0.0, 0.0, 1.0], (3, 1))
+        positions[self._random.randrange(3), self._random.randrange(3)] = special
+        options: tuple[dict[str, object], ...] = (
+            {"age": 30.0}, {"age": -5.0}, {"task_id": "another"}, {"task_id": ""}, {"sequence": 0, "age": 1.5},
+            {"step_dt": special}, {"gripper": np.array([special])}, {"positions": positions},
+            {"positions": positions, "quaternions": turns, "gripper": np.zeros(3)},
+            {"quaternions": np.zeros((1, 4))}, {"positions": np.zeros((0, 3))}, {"positions": np.zeros((3, 2))},
+            {"anchor": Pose(np.array([0.9, 0.9, 0.9]), np.array([0.0, 0.0, 0.0, 1.0]))}, {"confidence": np.ones(99)},
+        )  # fmt: skip
+        return self._give_chunk(0.02, 0.1, **self._random.choice(options))  # type: ignore[arg-type]
+
+    def _give_ee(self, position: Float, quaternion: Float, gripper: float | None, age: float = 0.0) -> str:
+        source = self._core.holder if self._core.holder not in ("none", "policy", "home") else "teleop"
+        if self._random.random() < 0.02:
+            source = self._random.choice(("policy", "teleop", "home", "replay", "nobody"))
+        command = EeCommand(self._clock.ros_ns - int(age * 1e9), source, Pose(position, quaternion), gripper)
+        accepted = self._core.accept_ee(command, self._clock.mono_ns, self._clock.ros_ns)
+        return "ok" if accepted.ok else accepted.reason
+
+    def _near(self) -> str:
+        tcp = self._tcp()
+        opening = self._random.choice((None, 0.0, 0.07, 0.03, -0.01, 0.09))
+        return self._give_ee(
+            tcp.position + self._vector(self._random.choice((0.002, 0.02, 0.06))),
+            self._turned(tcp.quaternion, self._random.choice((0.0, 0.05, 0.3))), opening, self._random.uniform(0, 0.1),
+        )  # fmt: skip
+
+    def _extreme(self) -> str:
+        """To and fro at full distance: across, into the table, over the wrist, through every limit."""
+        tcp, self._side = self._tcp(), -self._side
+        axis = np.eye(3)[self._random.randrange(3)] if self._random.random() < 0.1 else np.array([0.3, 0.8, -0.5])
+        turn = self._random.choice((0.0, 0.9))
+        return self._give_ee(
+            tcp.position + self._side * self._random.uniform(0.05, 0.29) * axis, self._turned(tcp.quaternion, turn),
+            0.035 + 0.035 * self._side,
+        )  # fmt: skip
+
+    def _bad_ee(self) -> str:
+        tcp, special = self._tcp(), self._random.choice(SPECIAL)
+        position, quaternion = tcp.position.copy(), tcp.quaternion.copy()
+        kind = self._random.randrange(7)
+        if kind == 0:
+            position[self._random.randrange(3)] = special
+        elif kind == 1:
+            quaternion[self._random.randrange(4)] = special
+        elif kind == 2:
+            quaternion = np.zeros(4)
+        elif kind == 3:
+            position = np.zeros(self._random.randrange(6))
+        elif kind == 4:
+            return self._give_ee(position, quaternion, special)
+        else:
+            return self._give_ee(position, quaternion, None, self._random.choice((0.31, 5.0, 1e6, -0.06, -1e5)))
+        return self._give_ee(position, quaternion, None)
+
+    def _corrupt(self) -> str:
+        """A value that got past its type: the filter is the last to see it."""
+        pose = self._tcp()
+        broken = self._random.choice(
+            (pose.position * math.nan, pose.position * math.inf, np.zeros(2), np.full(3, 1e308))
+        )
+        object.__setattr__(pose, "position", broken)
+        if self._random.random() < 0.5:
+            object.__setattr__(pose, "quaternion", self._random.choice((np.zeros(4), pose.quaternion * math.nan)))
+        command = EeCommand(self._clock.ros_ns, "teleop", pose)
+        object.__setattr__(command, "gripper", self._random.choice((None, math.nan, math.inf, 1e300)))
+        accepted = self._core.accept_ee(command, self._clock.mono_ns, self._clock.ros_ns)
+        return "ok" if accepted.ok else accepted.reason
+
+    # --- people and the world ----------------------------------------------------------------------------------------
+    def _source(self) -> str:
+        source = self._random.choice(("none", "policy", "teleop", "home", "replay", "nobody", ""))
+        if self._random.random() < 0.3:
+            self._core.set_task(self._random.choice((None, TASK, "another")))
+        return "ok" if self._core.set_source(source)[0] else "refused"
+
+    def _service(self) -> str:
+        rig, core = self._rig, self._core
+        name = self._random.choices(
+            (
+                "stop",
+                "home",
+                "ready",
+                "release",
+                "halt",
+                "disable",
+                "damped_stop",
+                "push",
+                "freeze",
+                "collision",
+                "enable",
+            ),
+            (6, 3, 8, 2, 2, 4, 0.3, 2, 2, 1, 2),
+        )[0]
+        if name == "stop":
+            core.stop()
+        elif name in ("home", "ready"):
+            return f"{name} {(core.home if name == 'home' else core.ready)()[0]}"
+        elif name == "release":
+            core.release_gripper()
+        elif name == "halt":
+            core.halt()
+        elif name == "disable":
+            rig.judge.expect("disable", 6)
+            try:
+                core.enable(False)
+            except ReconVlaError:
+                rig.judge.expect("disable", -6)
+                return "disable refused"
+        elif name == "damped_stop":
+            rig.judge.expect("estop")
+            core.damped_stop()
+            self._damped = True
+        elif name == "enable":
+            rig.enable()
+        elif name == "push":
+            rig.push(np.array([self._random.gauss(0.0, 0.1) for _ in range(6)]))
+        elif name == "freeze":
+            rig.frozen = self._random.choice((5, 30, 100))
+        else:
+            rig.firmware.word.arm_status = 7
+        return name
