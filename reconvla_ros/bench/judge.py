@@ -80,6 +80,7 @@ class Judge:
         self._joints: list[int] | None = None
         self._coming: list[int] = []
         self._opening: int | None = None
+        self._fresh = False  # a joint target came in this tick
         self._carried = 0  # rows in front that were judged before
         self._may_seed = True
         self._stopped_at: int | None = None
@@ -141,7 +142,9 @@ class Judge:
         self._coming += struct.unpack(">ii", data)
         if len(self._coming) == 6:
             joints, self._coming = self._coming, []
-            self._joints = joints
+            if self._fresh and joints != self._joints and not self._may_seed:
+                self.note("two_targets", f"{self._joints} and {joints} in one tick")
+            self._joints, self._fresh = joints, True
             for j, count in enumerate(joints):
                 low, high = self._bounds.joint_lower[j], self._bounds.joint_upper[j]
                 if not low - QUANTUM <= count * QUANTUM <= high + QUANTUM:
@@ -163,7 +166,7 @@ class Judge:
         if self._coming:
             self.note("torn_set", f"the tick ends after {len(self._coming)} joints")
             self._coming = []
-        self.ticks += 1
+        self.ticks, self._fresh = self.ticks + 1, False
         if self._joints is None:
             return
         seeded = False
