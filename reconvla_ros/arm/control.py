@@ -18,7 +18,7 @@ from reconvla_ros.arm.protocol import Arm, ArmReport
 from reconvla_ros.arm.requests import Requests
 from reconvla_ros.arm.settings import DriverConfig
 from reconvla_ros.arm.tick import Asked, TickResult, facts, require_parked
-from reconvla_ros.errors import ArmError, BusError
+from reconvla_ros.errors import BusError
 from reconvla_ros.safety.filter import Verdict
 from reconvla_ros.safety.supervisor import Decision, State, Supervisor
 from reconvla_ros.task.chunk_player import Accepted
@@ -50,10 +50,9 @@ class DriverCore:
         self._requests = Requests(config.chunk_age, config.command_age, self.reasons)
         self._motion = motion_of(config, self.kinematics, self.limits)
         self._asked: Asked | None = None
-        self._homing, self._sent_at, self._tick_reason = False, 0, ""
-        self._history = TcpHistory()
-        self._hold_ns = int(1e9 / config.hold_rate)
         self._result: TickResult | None = None
+        self._homing, self._sent_at, self._tick_reason = False, 0, ""
+        self._history, self._hold_ns = TcpHistory(), int(1e9 / config.hold_rate)
 
     @property
     def stop_latched(self) -> bool:
@@ -188,9 +187,7 @@ class DriverCore:
             self.preflight.require()
             self._arm.enable()
         else:
-            if not self.standing:
-                raise ArmError("the arm moves: its power is not cut; call arm/stop first")
-            require_parked(self._arm.state(), self._config.parked_within)
+            require_parked(self._arm.state(), self._config.parked_within, self.standing)
             self._arm.disable()
 
     def damped_stop(self) -> None:

@@ -59,12 +59,14 @@ def facts(report: ArmReport, state: ArmState, dry_run: bool, moving: bool) -> Fa
     )
 
 
-def require_parked(state: ArmState, bound: float) -> None:
-    """Refuse to cut the power of an arm whose joints 2 and 3 are further than `bound` [rad] from their stops.
+def require_parked(state: ArmState, bound: float, standing: bool) -> None:
+    """Refuse to cut the power of an arm that moves, or whose joints 2 and 3 are further than `bound` [rad] from their stops.
 
     Raises:
         ArmError: it would fall.
     """
+    if not standing:
+        raise ArmError("the arm moves: its power is not cut; call arm/stop first")
     lift = float(np.abs(state.position[1:3]).max())
     if any(state.enabled) and lift > bound:
         raise ArmError(

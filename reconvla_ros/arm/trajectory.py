@@ -6,11 +6,26 @@ one tick per call, however late the call is, so a stalled process never makes th
 
 from __future__ import annotations
 
+import atexit
+import weakref
+
 import numpy as np
 from ruckig import ControlInterface, InputParameter, OutputParameter, Result, Ruckig, Synchronization
 
 from reconvla_ros.errors import ArmError
 from reconvla_ros.types import N_JOINTS, Float
+
+# ruckig's binding prints pages about every object that outlives the interpreter, and rclpy keeps nodes, and with them their
+# trajectories, to the end. So they let go of it at exit.
+_LIVING: weakref.WeakSet[JointTrajectory] = weakref.WeakSet()
+
+
+@atexit.register
+def _let_go() -> None:
+    for trajectory in list(_LIVING):
+        for name in ("_ruckig", "_input", "_output"):
+            trajectory.__dict__.pop(name, None)
+
 
 REST_VELOCITY = 1e-6  # [rad/s] below it in every joint the motion is over
 
@@ -38,6 +53,7 @@ class JointTrajectory:
         self._input.max_acceleration = [acceleration] * N_JOINTS
         self._input.max_jerk = [jerk] * N_JOINTS
         self.reset(np.zeros(N_JOINTS))
+        _LIVING.add(self)
 
     @property
     def position(self) -> Float:

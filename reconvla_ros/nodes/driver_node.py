@@ -110,7 +110,6 @@ class DriverNode(ManagedNode):
         if self._arm is not None:
             self._arm.close()
             self._arm = self._core = self._newest = None
-            self._speaker.forget()
 
     def _run_loop(self) -> None:
         assert self._loop is not None

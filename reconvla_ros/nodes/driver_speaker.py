@@ -51,10 +51,6 @@ class DriverSpeaker:
         self._tf_static.publish(driver_convert.to_tf(tree.fixed(), now_ns))
         self._markers.publish(driver_convert.to_markers(core.limits, None, now_ns))
 
-    def forget(self) -> None:
-        """Let go of the core: rclpy keeps nodes alive past the end, and ruckig complains of objects that outlive it."""
-        self._core, self._results = None, queue.SimpleQueue()
-
     def hand_over(self, result: TickResult | None) -> None:
         """Queue one tick; None ends `run`."""
         self._results.put(result)
