@@ -94,8 +94,8 @@ class Motion:
         inside = np.clip(joints, self._limits.joint_lower, self._limits.joint_upper)
         opening = min(max(gripper, 0.0), self._limits.gripper_range)
         tcp = self._kinematics.tcp(inside)
-        # What the arm holds must be what the next motion starts from: a reference that replaces one is sent once.
-        self._unsent = self._reference is not None
+        # What the arm holds must be what the next motion starts from: a reference taken from the arm is sent once.
+        self._unsent = True
         self._reference = Reference(tcp.position, tcp.quaternion, inside, opening)
         self._trajectory.reset(inside)
         self._solution = inside
