@@ -12,6 +12,8 @@ from typing import NamedTuple
 from reconvla_ros.errors import RecordingError
 from reconvla_ros.recording.bag import BagSummary, BagWriter
 
+SETTLE_PERIOD = 1.0  # [s] between writes to the disk itself
+
 
 class Taken(NamedTuple):
     """One serialised message on its way to the disk; times in ns, sequence 0 = unknown."""
@@ -45,6 +47,9 @@ class RecordingSession:
         self._marks: deque[tuple[float, dict[str, int]]] = deque(maxlen=64)
         self._thread = threading.Thread(target=self._run, name="bag-writer", daemon=True)
         self._thread.start()
+        self._closed = threading.Event()
+        self._settler = threading.Thread(target=self._settle, name="bag-settler", daemon=True)
+        self._settler.start()
 
     def put(self, message: Taken) -> bool:
         """Queue one message; False when it was dropped (queue full, disk gone, closing). Never waits for the disk."""
@@ -94,11 +99,17 @@ class RecordingSession:
             self._closing = True
             self._wake.notify()
         self._thread.join()
+        self._closed.set()
+        self._settler.join()
         if self._error:
             with contextlib.suppress(RecordingError):
                 self._bag.close()
             raise RecordingError(self._error)
         return self._bag.close()
+
+    def _settle(self) -> None:
+        while not self._closed.wait(SETTLE_PERIOD):
+            self._bag.settle()
 
     def _run(self) -> None:
         flush_at = time.monotonic() + self._flush_period
