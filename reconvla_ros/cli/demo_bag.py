@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from reconvla_ros.errors import RecordingError
 from reconvla_ros.graph import CAMERAS
 from reconvla_ros.msg import ActionChunk, ActionTrace
 from reconvla_ros.nodes import convert
+from reconvla_ros.nodes.serialized import stamp_of
 
 COLUMNS = 6  # pictures per camera on the contact sheet
 
@@ -42,12 +42,6 @@ class BagFacts:
         # One sample in ten: at 20 Hz a real motion is far above the noise.
         steps = np.abs(np.diff(np.array(self.joints)[::10], axis=0))
         return float(np.sum(steps[steps > np.radians(0.02)]))
-
-
-def _header_stamp(data: bytes) -> int:
-    """Stamp of a message that begins with a Header, from its CDR bytes (little endian): no image is deserialised."""
-    seconds, nanoseconds = struct.unpack_from("<iI", data, 4)
-    return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
 
 _HEADED = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo", "sensor_msgs/msg/JointState",
@@ -83,7 +77,7 @@ def _take(facts: BagFacts, schema: Schema, channel: Channel, message: Message,
     facts.published.setdefault(topic, []).append(message.publish_time)
     if schema.name not in _HEADED:
         return
-    stamp = _header_stamp(message.data)
+    stamp = stamp_of(message.data)  # no image is deserialised for it
     facts.stamps.setdefault(topic, []).append(stamp)
     if schema.name == "sensor_msgs/msg/JointState":
         from sensor_msgs.msg import JointState
