@@ -15,9 +15,10 @@ from reconvla_ros.arm.gate import PreflightGate
 from reconvla_ros.arm.history import TcpHistory
 from reconvla_ros.arm.motion import Step, motion_of
 from reconvla_ros.arm.protocol import Arm, ArmReport
+from reconvla_ros.arm.pursuit import Pursuit
 from reconvla_ros.arm.requests import Requests
 from reconvla_ros.arm.settings import DriverConfig
-from reconvla_ros.arm.tick import Asked, TickResult, facts, require_parked
+from reconvla_ros.arm.tick import TickResult, facts, require_parked
 from reconvla_ros.errors import BusError
 from reconvla_ros.safety.filter import Verdict
 from reconvla_ros.safety.supervisor import Decision, State, Supervisor
@@ -49,9 +50,9 @@ class DriverCore:
         self.supervisor = Supervisor(config.feedback_stale)
         self._requests = Requests(config.chunk_age, config.command_age, self.reasons)
         self._motion = motion_of(config, self.kinematics, self.limits)
-        self._asked: Asked | None = None
+        self._pursuit = Pursuit(self._requests, self._motion, config.feedback_stale, self.count)
         self._result: TickResult | None = None
-        self._homing, self._sent_at, self._tick_reason = False, 0, ""
+        self._sent_at, self._tick_reason = 0, ""
         self._history, self._hold_ns = TcpHistory(), int(1e9 / config.hold_rate)
 
     @property
@@ -115,7 +116,7 @@ class DriverCore:
         with self._lock:
             before, (granted, message) = self.holder, self._requests.lease.request(source)
             if granted and before != self.holder:
-                self._forget_requests()
+                self._pursuit.forget()
             return granted, message
 
     def stop(self, why: str = "arm/stop was called") -> None:
@@ -123,21 +124,21 @@ class DriverCore:
         with self._lock:
             self.supervisor.stop(why)
             self._requests.lease.request("none")
-            self._drop()
+            self._pursuit.drop()
 
     def halt(self) -> None:
         """Forget every request; decelerate and hold. Nothing is latched: the process ends."""
         with self._lock:
             self._requests.lease.request("none")
             self._requests.set_task(None)
-            self._drop()
+            self._pursuit.drop()
 
     def clear_stop(self) -> tuple[bool, str]:
         """Clear the stop; the arm holds where it is, old chunks and commands are gone. (cleared, message)."""
         with self._lock:
-            self._drop()
+            self._pursuit.drop()
             if (result := self._result) is not None and result.state is not None:
-                self._anchor_at_rest(result.report, result.state)
+                self._pursuit.rest(result.report, result.state)
             return self.supervisor.clear_stop()
 
     def home(self) -> tuple[bool, str]:
@@ -157,13 +158,10 @@ class DriverCore:
             granted, why_not = self.set_source("home")
             if not granted:
                 return False, why_not
-            self._motion.anchor(result.state.position, result.state.gripper)
-            filtered = self._motion.set_joints(np.array(position), None)
-            self.count(filtered.verdict, filtered.reason)
+            filtered = self._pursuit.run_errand(result.state, position)
             if filtered.verdict is Verdict.REFUSED:
                 self._requests.lease.release("home")
                 return False, f"refused: {filtered.detail}"
-            self._asked, self._homing = Asked(None, filtered), True
             return True, message
 
     def release_gripper(self) -> tuple[bool, str]:
@@ -215,7 +213,7 @@ class DriverCore:
             tcp = self.kinematics.tcp(state.position)
             self._history.add(state.stamp_ns, tcp.position)
             if decision.may_move:
-                self._follow(state, now_mono_ns)
+                self._pursuit.follow(state, now_mono_ns)
             else:
                 self._fall_back(decision, report, state)
             step = self._motion.advance(self._motion.behind(state.position, self._config.joint_leash))
@@ -223,54 +221,19 @@ class DriverCore:
             verdict, reason, detail = self._judgement(step)
             self._result = TickResult(
                 now_ros_ns, decision, self.holder, self._requests.task_id, report, state, tcp,
-                self._asked, applied, verdict, reason, detail,
+                self._pursuit.asked, applied, verdict, reason, detail,
             )  # fmt: skip
             return self._result
-
-    def _follow(self, state: ArmState, now_mono_ns: int) -> None:
-        """Turn what the holder of the lease asks for into the goal; without a request decelerate and hold."""
-        if self._homing:
-            if self._motion.arrived:
-                self._drop()
-            return
-        wanted = self._requests.wanted(now_mono_ns)
-        if wanted is None:
-            if self._asked is not None:
-                self._drop()
-            return
-        if self._asked is not None and self._asked.wanted is not None and self._asked.wanted.key == wanted.key:
-            return
-        self._motion.anchor(state.position, state.gripper)
-        filtered = self._motion.set_pose(wanted.pose, wanted.gripper, wanted.age)
-        self.count(filtered.verdict, filtered.reason)
-        if filtered.verdict is Verdict.REFUSED:
-            self._motion.stop()
-        self._asked = Asked(wanted, filtered)
 
     def _fall_back(self, decision: Decision, report: ArmReport, state: ArmState) -> None:
         """No motion now: decelerate; forget the target when the arm is not (or no longer) where it was sent."""
         was_free = self._result is None or self._result.decision.may_move
         if was_free and decision.state is not State.STOPPED:  # `stop` has dropped everything by itself
-            self._drop()
+            self._pursuit.drop()
         if decision.state in (State.DISABLED, State.DISCONNECTED):
             self._motion.forget()
         elif decision.state is State.FAULT and self._motion.reference is not None:
-            self._anchor_at_rest(report, state)
-
-    def _anchor_at_rest(self, report: ArmReport, state: ArmState) -> None:
-        """Hold where the arm is, should it not be where it was sent; old feedback does not say where it is."""
-        if self._motion.arrived and report.joint_age <= self._config.feedback_stale:
-            self._motion.anchor(state.position, state.gripper)
-
-    def _drop(self) -> None:
-        """Forget every request, give a lease for homing back; decelerate and hold."""
-        self._requests.lease.release("home")
-        self._forget_requests()
-
-    def _forget_requests(self) -> None:
-        self._asked, self._homing = None, False
-        self._requests.drop()
-        self._motion.stop()
+            self._pursuit.rest(report, state)
 
     def _send(self, step: Step, now_mono_ns: int, decision: Decision) -> JointCommand | None:
         if decision.state in (State.DISCONNECTED, State.DISABLED):
@@ -288,7 +251,7 @@ class DriverCore:
         if step.reason and step.reason != self._tick_reason:
             self.count(step.verdict, step.reason)
         self._tick_reason = step.reason
-        goal = self._asked.result if self._asked is not None else None
+        goal = self._pursuit.asked.result if self._pursuit.asked is not None else None
         if goal is None or goal.verdict < step.verdict:
             return step.verdict, step.reason, step.detail
         return goal.verdict, goal.reason, goal.detail

@@ -1,0 +1,78 @@
+"""What the arm is after: requests of the holder of the lease, and errands (home, ready), become goals of the motion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from reconvla_ros.arm.motion import Motion
+from reconvla_ros.arm.protocol import ArmReport
+from reconvla_ros.arm.requests import Requests
+from reconvla_ros.arm.tick import Asked
+from reconvla_ros.safety.filter import Filtered, Verdict
+from reconvla_ros.types import ArmState
+
+
+class Pursuit:
+    """Holds at most one goal at a time. Its caller holds the lock.
+
+    Args:
+        requests: who asks, and for what.
+        motion: gets the goals.
+        stale: feedback older than this does not say where the arm is [s].
+        count: takes every judgement of the filter.
+
+    Attributes:
+        asked: the request in force; None = nothing is wanted.
+    """
+
+    def __init__(self, requests: Requests, motion: Motion, stale: float, count: Callable[[Verdict, str], None]) -> None:
+        self._requests, self._motion, self._stale, self._count = requests, motion, stale, count
+        self.asked: Asked | None = None
+        self._errand = False  # a joint goal of the driver itself; it ends when the motion has arrived
+
+    def follow(self, state: ArmState, now_mono_ns: int) -> None:
+        """Turn what the holder of the lease asks for into the goal; without a request decelerate and hold."""
+        if self._errand:
+            if self._motion.arrived:
+                self.drop()
+            return
+        wanted = self._requests.wanted(now_mono_ns)
+        if wanted is None:
+            if self.asked is not None:
+                self.drop()
+            return
+        if self.asked is not None and self.asked.wanted is not None and self.asked.wanted.key == wanted.key:
+            return
+        self._motion.anchor(state.position, state.gripper)
+        filtered = self._motion.set_pose(wanted.pose, wanted.gripper, wanted.age)
+        self._count(filtered.verdict, filtered.reason)
+        if filtered.verdict is Verdict.REFUSED:
+            self._motion.stop()
+        self.asked = Asked(wanted, filtered)
+
+    def run_errand(self, state: ArmState, position: tuple[float, ...]) -> Filtered:
+        """Go to a joint position (6,) [rad] at the ordinary limits; refused, nothing is asked for."""
+        self._motion.anchor(state.position, state.gripper)
+        filtered = self._motion.set_joints(np.array(position), None)
+        self._count(filtered.verdict, filtered.reason)
+        if filtered.verdict is not Verdict.REFUSED:
+            self.asked, self._errand = Asked(None, filtered), True
+        return filtered
+
+    def rest(self, report: ArmReport, state: ArmState) -> None:
+        """Hold where the arm is, should it not be where it was sent; old feedback does not say where it is."""
+        if self._motion.arrived and report.joint_age <= self._stale:
+            self._motion.anchor(state.position, state.gripper)
+
+    def drop(self) -> None:
+        """Forget every request, give a lease for an errand back; decelerate and hold."""
+        self._requests.lease.release("home")
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget every request; the lease stays. Decelerate and hold."""
+        self.asked, self._errand = None, False
+        self._requests.drop()
+        self._motion.stop()
