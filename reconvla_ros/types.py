@@ -22,6 +22,8 @@ N_JOINTS = 6
 JOINT_NAMES = ("joint1", "joint2", "joint3", "joint4", "joint5", "joint6")
 GRIPPER_NAME = "gripper"
 MIN_STEP_DT = 1e-3  # [s] no policy steps faster than 1 kHz
+MAX_STEPS = 1000  # of one chunk; a longer one is a mistake, and would keep the driver busy
+STEP_VALUES = 7  # action tokens of one step: position 3, rotation 3, gripper 1
 SOURCES = ("none", "policy", "teleop", "home", "replay")
 
 
@@ -204,13 +206,14 @@ class ActionChunk:
     def __post_init__(self) -> None:
         positions = frozen_array("chunk.positions", self.positions, (None, 3))
         steps = len(positions)
-        if steps == 0:
-            raise ShapeError("chunk.positions: expected at least one step, got 0")
+        if not 1 <= steps <= MAX_STEPS:
+            raise ShapeError(f"chunk.positions: must have 1..{MAX_STEPS} steps, got {steps}")
         _set(self, "positions", positions)
         _set(self, "quaternions", frozen_array("chunk.quaternions", self.quaternions, (steps, 4)))
         _set(self, "gripper", frozen_array("chunk.gripper", self.gripper, (steps,)))
         wanted = steps if np.size(self.confidence) else 0
         _set(self, "confidence", frozen_array("chunk.confidence", self.confidence, (wanted,)))
+        self._check_confidence()
         norms = np.linalg.norm(self.quaternions, axis=1)
         if np.any(np.abs(norms - 1.0) > 1e-3):
             raise ShapeError(f"chunk.quaternions: must have unit length within 1e-3, got lengths {norms}")
@@ -219,6 +222,16 @@ class ActionChunk:
             raise ShapeError(f"chunk.step_dt: must be in {MIN_STEP_DT:g}..10 s, got {self.step_dt}")
         if not 0 <= self.prefix_steps <= steps:
             raise ShapeError(f"chunk.prefix_steps: must be in 0..{steps}, got {self.prefix_steps}")
+
+    def _check_confidence(self) -> None:
+        outside = np.abs(self.confidence - 0.5) > 0.5
+        if np.any(outside):
+            where = int(np.argmax(outside))
+            raise ShapeError(f"chunk.confidence[{where}]: must be in 0..1, got {self.confidence[where]:g}")
+        if len(self.token_ids) not in (0, STEP_VALUES * self.steps):
+            raise ShapeError(
+                f"chunk.token_ids: must have 0 or {STEP_VALUES * self.steps} ids, got {len(self.token_ids)}"
+            )
 
     @property
     def steps(self) -> int:
