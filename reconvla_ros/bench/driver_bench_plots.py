@@ -43,7 +43,7 @@ class Tape:
     def derivative(self, order: int) -> tuple[Float, Float]:
         """Times (T,) [s] and the differences of that order (T, 6) [rad/s^order]."""
         path = np.array(self.joints)
-        values = np.diff(path, n=order, axis=0) / self.period**order
+        values: Float = np.asarray(np.diff(path, n=order, axis=0) / self.period**order, dtype=np.float64)
         return (np.arange(len(values)) + order / 2.0) * self.period, values
 
 
