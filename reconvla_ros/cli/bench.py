@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -23,14 +24,15 @@ def _soak(options: argparse.Namespace) -> int:
 
     if options.json:
         _write(options.json, {})  # a path that cannot be written is known before the work, not after
-    result = soak(options.commands, options.seed)
+    result = soak(options.commands, options.seed, options.workers, options.episode)
     if sys.stderr.isatty():
         print(file=sys.stderr)
     if options.json:
         _write(options.json, result)
     rate = result["commands"] / max(result["seconds"], 1e-3)
     print(f"{result['commands']} commands in {result['seconds']:g} s ({rate:.0f}/s, seed {result['seed']}): "
-          f"{result['ticks']} ticks, {result['moving_ticks']} of them in motion, {result['frames']} frames judged")  # fmt: skip
+          f"{result['ticks']} ticks, {result['moving_ticks']} of them in motion, {result['frames']} frames judged, "
+          f"{result['freezes']} freezes, {result['seeds']} seeds")  # fmt: skip
     for kind, count in sorted(result["violations"].items()):
         print(f"  {kind:<22} {count:>8}   {'; '.join(result['examples'].get(kind, []))}")
     print(f"{sum(result['violations'].values())} violations")
@@ -53,6 +55,10 @@ def main(words: list[str]) -> int:
     )
     soak.add_argument("--commands", type=_count, default=20_000, help="how many [20000]")
     soak.add_argument("--seed", type=int, default=0, help="the same seed is the same run [0]")
+    soak.add_argument(
+        "--workers", type=_count, default=os.cpu_count() or 1, help="processes; the result is the same [one per core]"
+    )
+    soak.add_argument("--episode", type=int, help="replay one episode, by the number that an example names")
     soak.add_argument("--json", type=Path, help="write the result here")
     soak.set_defaults(run=_soak)
     bench_driver.add(benches, _write)
