@@ -44,9 +44,9 @@ class DriverCore:
         self._lock = threading.RLock()
         self.verdicts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
-        self.limits = config.limits()
         self.preflight = PreflightGate(arm, config)
         self.kinematics = self.preflight.kinematics
+        self.limits = config.limits(self.kinematics.variant)
         self.supervisor = Supervisor(config.feedback_stale)
         self._requests = Requests(config.chunk_age, config.command_age, self.reasons)
         self._motion = motion_of(config, self.kinematics, self.limits)

@@ -63,6 +63,7 @@ class Kinematics:
         lower: tuple[float, ...] = JOINT_LOWER,
         upper: tuple[float, ...] = JOINT_UPPER,
     ) -> None:
+        self.variant = variant
         self._rows = dh_table(variant)
         self._offset = np.array(tcp_offset, dtype=np.float64)
         self._lower = np.array(lower, dtype=np.float64)

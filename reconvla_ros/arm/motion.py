@@ -1,13 +1,15 @@
 """From a goal to the next joint target: governor -> inverse kinematics -> trajectory -> filter, once a tick.
 
 The governor walks the Cartesian goal along a straight line at the TCP speed limit, inverse kinematics follows it on one
-branch, ruckig makes the joint motion smooth, and the filter judges the result right before it goes out. A tick whose
-TCP would be too fast advances the motion by less time.
+branch, ruckig makes the joint motion smooth, and the filter judges the result right before it goes out, together with where
+a stop from there would end. A tick whose TCP would be too fast advances the motion by less time. What the filter does not let
+through makes the motion brake inside its limits and stand until the next goal; only when braking itself is refused, the target
+stays where it is at once.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,10 +20,12 @@ from reconvla_ros.arm.trajectory import JointTrajectory
 from reconvla_ros.errors import KinematicsError
 from reconvla_ros.safety.filter import Command, Filtered, Reference, Verdict, check
 from reconvla_ros.safety.limits import Limits
+from reconvla_ros.safety.rules_place import slowdown
 from reconvla_ros.types import Float, JointCommand, Pose
 
 _LAG = 0.15  # [rad] the governor waits while the joints are further than this behind it
 _REANCHOR = 0.05  # [rad] a resting target further from the arm than this is forgotten: someone moved the arm
+_SAME = 1e-6  # [rad] a clamp by less is rounding
 _SPEED_SHARE = 0.999  # the motion is scaled to this share of a speed limit, so that the filter has nothing to clamp
 
 
@@ -68,6 +72,8 @@ class Motion:
         self._goal_gripper = 0.0
         self._walker: Pose | None = None
         self._solution: Float = np.zeros(6)
+        self._blocked: tuple[str, str] | tuple[()] = ()  # why the motion brakes and stands until the next goal
+        self._external: Float | None = None
 
     @property
     def reference(self) -> Reference | None:
@@ -96,7 +102,7 @@ class Motion:
         tcp = self._kinematics.tcp(inside)
         # What the arm holds must be what the next motion starts from: a reference taken from the arm is sent once.
         self._unsent = True
-        self._reference = Reference(tcp.position, tcp.quaternion, inside, opening)
+        self._reference = Reference(tcp.position, tcp.quaternion, inside, opening, np.zeros(6))
         self._trajectory.reset(inside)
         self._solution = inside
         self._drop_goal()
@@ -111,6 +117,8 @@ class Motion:
         if result.verdict is Verdict.REFUSED:
             self._drop_goal()
             return result
+        if self._blocked:
+            self._drop_goal()  # the walker starts anew
         self._goal_joints = None
         self._goal_pose = Pose(result.command.position, result.command.quaternion)
         self._goal_gripper = self._goal_gripper if result.command.gripper is None else result.command.gripper
@@ -145,11 +153,11 @@ class Motion:
     def set_joints(self, joints: Float, gripper: float | None) -> Filtered:
         """A joint goal (home, replay); same rules. Needs `anchor` first."""
         tcp = self._kinematics.tcp(joints)
-        result = check(Command(tcp.position, tcp.quaternion, joints, gripper), self._anchored(), self._limits)
+        command = Command(tcp.position, tcp.quaternion, joints, gripper, straight=True)
+        result = check(command, self._anchored(), self._limits)
+        self._drop_goal()
         if result.verdict is Verdict.REFUSED:
-            self._drop_goal()
             return result
-        self._goal_pose = self._walker = None
         self._goal_joints = self._solution = result.command.joints if result.command.joints is not None else joints
         self._goal_gripper = self._goal_gripper if result.command.gripper is None else result.command.gripper
         self._trajectory.set_target(self._goal_joints)
@@ -157,6 +165,7 @@ class Motion:
 
     def set_gripper(self, opening: float) -> None:
         """Change the opening alone, inside its range."""
+        self._blocked = ()
         self._goal_gripper = min(max(opening, 0.0), self._limits.gripper_range)
 
     def stop(self) -> None:
@@ -172,35 +181,63 @@ class Motion:
         if self._reference is None:
             self._trajectory.reset(self._trajectory.position)
         else:
-            self._trajectory.reset(self._reference.joints)
+            self._halt(self._reference)
             self._goal_gripper = self._reference.gripper
+
+    def feel(self, external: Float | None) -> None:
+        """What pushes on the joints beyond the arm's own weight, debounced (6,) [N m]; None = not known."""
+        self._external = external
 
     def advance(self, wait: str = "") -> Step:
         """One tick. `wait` = why the arm must be waited for (the leash): decelerate, keep the goal."""
         reference = self._reference
         if reference is None:
             return Step(None, False)
-        problem = ("leash", wait) if wait else self._track()
+        problem = ("leash", wait) if wait else self._blocked or self._track()
         if problem:
             self._trajectory.stop()
             self._walker = None if self._goal_pose is None else self._kinematics.tcp(self._braking_point())
         unsent, self._unsent = self._unsent, False
         if not self._trajectory.moving and not self._gripper_left():
+            self._reference = replace(reference, velocity=np.zeros(6))
             held = JointCommand(reference.joints, reference.gripper) if unsent else None
             return Step(held, False, Verdict.REFUSED if problem else Verdict.PASSED, *problem)
-        result = self._next(reference)
+        if self._external is not None:
+            reference = replace(reference, external=self._external)
+        result, problem = self._judged(reference, problem)
         command = result.command
-        refused = result.verdict is Verdict.REFUSED
-        joints = reference.joints if refused or command.joints is None else command.joints
-        gripper = reference.gripper if refused or command.gripper is None else command.gripper
-        if result.verdict is not Verdict.PASSED:
-            self._trajectory.reset(joints)  # what was clamped or refused is not where ruckig thinks it is
-            self._solution, self._walker = joints, None if self._goal_pose is None else self._kinematics.tcp(joints)
-        if not refused:
-            self._reference = Reference(command.position, command.quaternion, joints, gripper)
-        reason, detail = problem or (result.reason, result.detail)
-        verdict = Verdict.REFUSED if problem else result.verdict
-        return Step(JointCommand(joints, gripper), True, verdict, reason, detail)
+        if result.verdict is Verdict.REFUSED or command.joints is None:
+            self._halt(reference)
+            return Step(JointCommand(reference.joints, reference.gripper), True, Verdict.REFUSED, *problem)
+        gripper = reference.gripper if command.gripper is None else command.gripper
+        velocity = (command.joints - reference.joints) / self._period
+        self._reference = Reference(
+            command.position, command.quaternion, command.joints, gripper, velocity, None, result.look
+        )
+        verdict = Verdict.REFUSED if problem else Verdict.PASSED
+        return Step(JointCommand(command.joints, gripper), True, verdict, *problem)
+
+    def _judged(
+        self, reference: Reference, problem: tuple[str, str] | tuple[()]
+    ) -> tuple[Filtered, tuple[str, str] | tuple[()]]:
+        """The command of this tick and what is wrong: the next step of the motion, or, should that not pass, of its braking."""
+        before = self._trajectory.snapshot()
+        if not self._trajectory.stopping:
+            result = self._next(reference)
+            if result.verdict is Verdict.PASSED:
+                return result, problem
+            problem = self._blocked = result.reason, result.detail
+            self._trajectory.restore(before)
+            self._trajectory.stop()
+            self._goal_gripper = reference.gripper
+        braked = self._next(reference)
+        return braked, problem or (braked.reason, braked.detail)
+
+    def _halt(self, reference: Reference) -> None:
+        """The target stays where it is, from one tick to the next."""
+        self._trajectory.reset(reference.joints)
+        self._solution, self._walker = reference.joints, None
+        self._reference = replace(reference, velocity=np.zeros(6))
 
     def behind(self, measured: Float, bound: float) -> str:
         """Why the commanded motion must wait for the arm at `measured` (6,); empty when it is within `bound` [rad]."""
@@ -224,6 +261,7 @@ class Motion:
         distance = float(np.linalg.norm(goal.position - walker.position))
         angle = angle_between(walker.quaternion, goal.quaternion)
         ticks = max(distance / self._limits.tcp_speed, angle / self._limits.tcp_angular_speed) / self._period
+        ticks /= slowdown(self._limits, self._solution)
         share = 1.0 if ticks <= 1.0 else 1.0 / ticks
         position = walker.position + share * (goal.position - walker.position)
         onward = Pose(position, slerp(walker.quaternion, goal.quaternion, share))
@@ -239,26 +277,27 @@ class Motion:
         return ()
 
     def _next(self, reference: Reference) -> Filtered:
-        """The filtered command of this tick, the motion advanced with it."""
-        share = self._speed_share(self._trajectory.propose(), reference)
+        """The filtered command of this tick, the motion advanced with it; a clamp by more than rounding is a refusal."""
+        braking = self._trajectory.stopping
+        tcp = self._kinematics.tcp(self._trajectory.propose())
+        share = self._speed_share(tcp, reference)
         joints, _ = self._trajectory.commit(share)
+        if share < 1.0:
+            tcp = self._kinematics.tcp(joints)
         left = self._goal_gripper - reference.gripper
         gripper = reference.gripper + min(max(left, -self._gripper_step), self._gripper_step)
-        tcp = self._kinematics.tcp(joints)
-        command = Command(tcp.position, tcp.quaternion, joints, gripper)
+        # Braking goes where the tick before has looked already.
+        ahead = None if braking else self._trajectory.stopping_way()
+        straight = braking or self._goal_pose is None
+        command = Command(tcp.position, tcp.quaternion, joints, gripper, ahead=ahead, straight=straight)
         result = check(command, reference, self._limits, self._period)
-        if result.verdict is Verdict.CLAMPED and result.command.joints is not None:
-            # The clamp moved the joints, so the pose must be judged again, and this time without mercy.
-            tcp = self._kinematics.tcp(result.command.joints)
-            again = Command(tcp.position, tcp.quaternion, result.command.joints, result.command.gripper)
-            second = check(again, reference, self._limits, self._period)
-            verdict = Verdict.CLAMPED if second.verdict is Verdict.PASSED else Verdict.REFUSED
-            return Filtered(verdict, again, result.reason, result.detail)
-        return result
+        if result.verdict is not Verdict.CLAMPED or result.command.joints is None:
+            return result
+        off = float(np.abs(result.command.joints - joints).max())
+        return replace(result, verdict=Verdict.PASSED if off <= _SAME else Verdict.REFUSED)
 
-    def _speed_share(self, proposed: Float, reference: Reference) -> float:
+    def _speed_share(self, tcp: Pose, reference: Reference) -> float:
         """The share of the tick that keeps the TCP inside its speed limits."""
-        tcp = self._kinematics.tcp(proposed)
         way = float(np.linalg.norm(tcp.position - reference.position))
         turn = angle_between(reference.quaternion, tcp.quaternion)
         most = max(way / self._limits.tcp_speed, turn / self._limits.tcp_angular_speed) / self._period
@@ -276,6 +315,7 @@ class Motion:
 
     def _drop_goal(self) -> None:
         self._goal_pose = self._goal_joints = self._walker = None
+        self._blocked = ()
 
 
 def motion_of(config: DriverConfig, kinematics: Kinematics, limits: Limits) -> Motion:

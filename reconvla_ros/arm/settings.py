@@ -144,7 +144,9 @@ class DriverConfig:
             ("tcp_step", self.tcp_step, self.tcp_speed),
         ):
             if step < speed / self.rate:
-                raise LimitError(f"limits.{name}: at {self.rate:g} Hz the speed allowed needs {speed / self.rate:g}, got {step:g}")
+                raise LimitError(
+                    f"limits.{name}: at {self.rate:g} Hz the speed allowed needs {speed / self.rate:g}, got {step:g}"
+                )
         return Limits(
             hard=HARD,
             joint_lower=self.joint_lower,  # type: ignore[arg-type]

@@ -118,8 +118,14 @@ class Body:
         self._cos, self._sin = (np.array([f(row.alpha) for row in rows]) for f in (math.cos, math.sin))
         self._links = np.tile(np.eye(4), (N_JOINTS, 1, 1))
         self._links[:, 0, 3] = [row.a for row in rows]
-        self._links[:, 1, 2], self._links[:, 1, 3] = -self._sin, [-row.d * s for row, s in zip(rows, self._sin, strict=True)]
-        self._links[:, 2, 2], self._links[:, 2, 3] = self._cos, [row.d * c for row, c in zip(rows, self._cos, strict=True)]
+        self._links[:, 1, 2], self._links[:, 1, 3] = (
+            -self._sin,
+            [-row.d * s for row, s in zip(rows, self._sin, strict=True)],
+        )
+        self._links[:, 2, 2], self._links[:, 2, 3] = (
+            self._cos,
+            [row.d * c for row, c in zip(rows, self._cos, strict=True)],
+        )
         self._tcp_offset = np.array([*tcp_offset, 1.0])
         self._place_points()
         self._place_pairs()

@@ -175,9 +175,13 @@ class Limits:
             raise LimitError(f"limits.variant: {choices(self.variant, (0, 1))}")
         for number, box in enumerate(boxes_of(self._flat("keep_out")), start=1):
             if not np.all(box[0] < box[1]):
-                raise LimitError(f"limits.keep_out: box {number}: low corner {box[0].tolist()} must be below high {box[1].tolist()}")
+                raise LimitError(
+                    f"limits.keep_out: box {number}: low corner {box[0].tolist()} must be below high {box[1].tolist()}"
+                )
             if float(np.abs(box).max()) > MAX_BOX:
-                raise LimitError(f"limits.keep_out: box {number}: corners must lie within {MAX_BOX:g} m, got {box.tolist()}")
+                raise LimitError(
+                    f"limits.keep_out: box {number}: corners must lie within {MAX_BOX:g} m, got {box.tolist()}"
+                )
         if len(self._flat("tcp_offset")) != 3 or float(np.abs(self.tcp_offset).max()) > 0.5:
             raise LimitError(f"limits.tcp_offset: expected 3 numbers within 0.5 m, got {self.tcp_offset!r}")
 

@@ -35,7 +35,10 @@ def shape(case: Case) -> Ruling:
     if ahead is not None:
         good = isinstance(ahead, np.ndarray) and ahead.dtype == np.float64 and ahead.ndim == 2 and ahead.shape[1] == 6
         if not good or len(ahead) > _AHEAD:
-            return None, f"ahead: expected up to {_AHEAD} x 6 numbers, got {getattr(ahead, 'shape', type(ahead).__name__)}"
+            return (
+                None,
+                f"ahead: expected up to {_AHEAD} x 6 numbers, got {getattr(ahead, 'shape', type(ahead).__name__)}",
+            )
     return None if dt is None or 0.0 < dt < math.inf else (None, f"dt: must be above 0 s, got {dt}")
 
 
