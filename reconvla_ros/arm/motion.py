@@ -1,10 +1,9 @@
 """From a goal to the next joint target: governor -> inverse kinematics -> trajectory -> filter, once a tick.
 
-The governor walks the Cartesian goal along a straight line at the TCP speed limit, inverse kinematics follows it on one
-branch, ruckig makes the joint motion smooth, and the filter judges the result right before it goes out, together with where
-a stop from there would end. A tick whose TCP would be too fast advances the motion by less time. What the filter does not let
-through makes the motion brake inside its limits and stand until the next goal; only when braking itself is refused, the target
-stays where it is at once.
+The governor walks to a Cartesian goal, ruckig makes the joint motion smooth, and the filter judges the result right before it
+goes out, together with where a stop from there would end. A tick whose TCP would be too fast advances the motion by less
+time. What the filter does not let through makes the motion brake inside its limits and stand until the next goal; only when
+braking itself is refused, the target stays where it is at once.
 """
 
 from __future__ import annotations
@@ -13,19 +12,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from reconvla_ros.arm.governor import Governor
 from reconvla_ros.arm.kinematics import Kinematics
-from reconvla_ros.arm.rotations import angle_between, slerp
+from reconvla_ros.arm.rotations import angle_between
 from reconvla_ros.arm.settings import DriverConfig
 from reconvla_ros.arm.trajectory import JointTrajectory
 from reconvla_ros.errors import KinematicsError
 from reconvla_ros.safety.filter import Command, Filtered, Reference, Verdict, check
 from reconvla_ros.safety.limits import Limits
-from reconvla_ros.safety.rules_place import slowdown
 from reconvla_ros.types import Float, JointCommand, Pose
 
-_LAG = 0.15  # [rad] the governor waits while the joints are further than this behind it
 _REANCHOR = 0.05  # [rad] a resting target further from the arm than this is forgotten: someone moved the arm
 _SAME = 1e-6  # [rad] a clamp by less is rounding
+_STOP_SLACK = 0.05  # [rad] feedback this far beyond a limit (an arm on its stops) is taken for the limit
 _SPEED_SHARE = 0.999  # the motion is scaled to this share of a speed limit, so that the filter has nothing to clamp
 
 
@@ -48,8 +47,7 @@ class Motion:
         trajectory: made for the same period.
         period: one tick [s].
         gripper_speed: [m/s].
-        branch_jump: largest joint jump of one tick that is still the same branch [rad].
-        slack: Cartesian goals stay this far inside the workspace box [m].
+        governor: of the same arm and period.
     """
 
     def __init__(
@@ -59,19 +57,14 @@ class Motion:
         trajectory: JointTrajectory,
         period: float,
         gripper_speed: float,
-        branch_jump: float,
-        slack: float,
+        governor: Governor,
     ) -> None:
         self._kinematics, self._limits, self._trajectory = kinematics, limits, trajectory
-        self._period, self._gripper_step, self._branch_jump = period, gripper_speed * period, branch_jump
-        self._slack = slack
+        self._period, self._gripper_step, self._governor = period, gripper_speed * period, governor
         self._reference: Reference | None = None
         self._unsent = False  # the reference was taken from the arm, and the arm still holds an older target
         self._goal_joints: Float | None = None
-        self._goal_pose: Pose | None = None
         self._goal_gripper = 0.0
-        self._walker: Pose | None = None
-        self._solution: Float = np.zeros(6)
         self._blocked: tuple[str, str] | tuple[()] = ()  # why the motion brakes and stands until the next goal
         self._external: Float | None = None
 
@@ -91,64 +84,51 @@ class Motion:
         self._drop_goal()
         self._trajectory.reset(self._trajectory.position)  # nothing runs on, or the arm would count as moving for ever
 
-    def anchor(self, joints: Float, gripper: float) -> None:
-        """Take the measured arm as the reference, unless the arm still is where it was sent."""
+    def anchor(self, joints: Float, gripper: float, still: bool = True) -> tuple[str, str] | tuple[()]:
+        """Take the measured arm as the reference, unless it is where it was sent; `still`: the arm stands.
+
+        Returns (reason, words) why not: one that swings would leave it at once, and from outside its range it leaps.
+        """
         if self._reference is not None:
-            near = float(np.abs(self._reference.joints - joints).max()) <= _REANCHOR
-            if self._trajectory.moving or near:
-                return
+            off = float(np.abs(self._reference.joints - joints).max())
+            if self._trajectory.moving or off <= _REANCHOR:
+                return ()
+            if not still:
+                return "leash", f"leash: the arm is {off:.3f} rad from where it was sent, and moves"
+            gripper = self._reference.gripper  # who moved the arm did not ask for another opening
         inside = np.clip(joints, self._limits.joint_lower, self._limits.joint_upper)
+        joint = int(np.argmax(np.abs(inside - joints)))
+        if abs(inside[joint] - joints[joint]) > _STOP_SLACK:
+            words = (
+                f"joint{joint + 1} is at {joints[joint]:.3f} rad, allowed up to {inside[joint]:.3f}: move it by hand"
+            )
+            return "joint_range", f"joint_range: {words}"
         opening = min(max(gripper, 0.0), self._limits.gripper_range)
         tcp = self._kinematics.tcp(inside)
         # What the arm holds must be what the next motion starts from: a reference taken from the arm is sent once.
         self._unsent = True
         self._reference = Reference(tcp.position, tcp.quaternion, inside, opening, np.zeros(6))
         self._trajectory.reset(inside)
-        self._solution = inside
+        self._governor.solution = inside
         self._drop_goal()
         self._goal_gripper = opening
+        return ()
 
     def set_pose(self, pose: Pose, gripper: float | None, age: float) -> Filtered:
         """A Cartesian goal; refused, the goal before it is dropped. Needs `anchor` first."""
         reference = self._anchored()
         result = check(Command(pose.position, pose.quaternion, None, gripper, age), reference, self._limits)
         if result.verdict is not Verdict.REFUSED:
-            result = self._solve_goal(result, reference)
+            result = self._governor.reach(result, reference)
         if result.verdict is Verdict.REFUSED:
             self._drop_goal()
             return result
         if self._blocked:
-            self._drop_goal()  # the walker starts anew
+            self._drop_goal()  # the walk starts anew
         self._goal_joints = None
-        self._goal_pose = Pose(result.command.position, result.command.quaternion)
+        self._governor.aim(Pose(result.command.position, result.command.quaternion), self._braking_point())
         self._goal_gripper = self._goal_gripper if result.command.gripper is None else result.command.gripper
-        if self._walker is None:
-            self._walker = self._kinematics.tcp(self._braking_point())
         return result
-
-    def _solve_goal(self, result: Filtered, reference: Reference) -> Filtered:
-        """Reachability and joint range of a goal that the Cartesian rules let through."""
-        command = result.command
-        position = self._inside_slack(command.position, reference)
-        pose = Pose(position, command.quaternion)
-        try:
-            joints = self._kinematics.solve(pose, self._solution)
-        except KinematicsError as error:
-            return Filtered(Verdict.REFUSED, command, "kinematics", f"kinematics: {error}")
-        with_joints = Command(position, pose.quaternion, joints, command.gripper, command.age)
-        second = check(with_joints, reference, self._limits)
-        if second.verdict is Verdict.CLAMPED and second.reason == "joint_range" and second.command.joints is not None:
-            pose = self._kinematics.tcp(second.command.joints)
-        final = Command(pose.position, pose.quaternion, None, second.command.gripper, command.age)
-        if second.verdict is Verdict.PASSED:
-            return Filtered(result.verdict, final, result.reason, result.detail)
-        return Filtered(second.verdict, final, second.reason, second.detail)
-
-    def _inside_slack(self, position: Float, reference: Reference) -> Float:
-        limits = self._limits
-        low = np.array([*limits.workspace_lower[:2], limits.floor]) + self._slack
-        high = limits.workspace_upper - self._slack
-        return np.clip(position, np.minimum(low, reference.position), np.maximum(high, reference.position))
 
     def set_joints(self, joints: Float, gripper: float | None) -> Filtered:
         """A joint goal (home, replay); same rules. Needs `anchor` first."""
@@ -158,7 +138,9 @@ class Motion:
         self._drop_goal()
         if result.verdict is Verdict.REFUSED:
             return result
-        self._goal_joints = self._solution = result.command.joints if result.command.joints is not None else joints
+        self._goal_joints = self._governor.solution = (
+            result.command.joints if result.command.joints is not None else joints
+        )
         self._goal_gripper = self._goal_gripper if result.command.gripper is None else result.command.gripper
         self._trajectory.set_target(self._goal_joints)
         return result
@@ -196,7 +178,7 @@ class Motion:
         problem = ("leash", wait) if wait else self._blocked or self._track()
         if problem:
             self._trajectory.stop()
-            self._walker = None if self._goal_pose is None else self._kinematics.tcp(self._braking_point())
+            self._governor.restart(self._braking_point())
         unsent, self._unsent = self._unsent, False
         if not self._trajectory.moving and not self._gripper_left():
             self._reference = replace(reference, velocity=np.zeros(6))
@@ -236,7 +218,7 @@ class Motion:
     def _halt(self, reference: Reference) -> None:
         """The target stays where it is, from one tick to the next."""
         self._trajectory.reset(reference.joints)
-        self._solution, self._walker = reference.joints, None
+        self._governor.restart(reference.joints)
         self._reference = replace(reference, velocity=np.zeros(6))
 
     def behind(self, measured: Float, bound: float) -> str:
@@ -248,32 +230,17 @@ class Motion:
         return "" if off[joint] <= bound else f"joint{joint + 1} {off[joint]:.3f} rad behind, allowed {bound:g}"
 
     def _track(self) -> tuple[str, str] | tuple[()]:
-        """Walk the governor and aim the trajectory at it; () or why that is not possible."""
-        goal, walker = self._goal_pose, self._walker
-        if goal is None:
+        """Aim the trajectory at the goal; () or why that is not possible."""
+        if self._governor.goal is None:
             if self._goal_joints is not None:
                 self._trajectory.set_target(self._goal_joints)
             return ()
-        if walker is None:
-            walker = self._walker = self._kinematics.tcp(self._braking_point())
-        if float(np.abs(self._solution - self._trajectory.position).max()) > _LAG:
-            return ()
-        distance = float(np.linalg.norm(goal.position - walker.position))
-        angle = angle_between(walker.quaternion, goal.quaternion)
-        ticks = max(distance / self._limits.tcp_speed, angle / self._limits.tcp_angular_speed) / self._period
-        ticks /= slowdown(self._limits, self._solution)
-        share = 1.0 if ticks <= 1.0 else 1.0 / ticks
-        position = walker.position + share * (goal.position - walker.position)
-        onward = Pose(position, slerp(walker.quaternion, goal.quaternion, share))
         try:
-            joints = self._kinematics.solve(onward, self._solution, self._branch_jump)
+            target = self._governor.step(self._trajectory.position, self._anchored())
         except KinematicsError as error:
             return "kinematics", f"kinematics: {error}"
-        self._walker, self._solution = onward, joints
-        reference, limits = self._anchored(), self._limits
-        low = np.maximum(limits.joint_lower, np.minimum(limits.soft_lower, reference.joints))
-        high = np.minimum(limits.joint_upper, np.maximum(limits.soft_upper, reference.joints))
-        self._trajectory.set_target(np.clip(joints, low, high))
+        if target is not None:
+            self._trajectory.set_target(target)
         return ()
 
     def _next(self, reference: Reference) -> Filtered:
@@ -288,7 +255,7 @@ class Motion:
         gripper = reference.gripper + min(max(left, -self._gripper_step), self._gripper_step)
         # Braking goes where the tick before has looked already.
         ahead = None if braking else self._trajectory.stopping_way()
-        straight = braking or self._goal_pose is None
+        straight = braking or self._governor.goal is None
         command = Command(tcp.position, tcp.quaternion, joints, gripper, ahead=ahead, straight=straight)
         result = check(command, reference, self._limits, self._period)
         if result.verdict is not Verdict.CLAMPED or result.command.joints is None:
@@ -314,8 +281,8 @@ class Motion:
         return self._reference
 
     def _drop_goal(self) -> None:
-        self._goal_pose = self._goal_joints = self._walker = None
-        self._blocked = ()
+        self._governor.drop()
+        self._goal_joints, self._blocked = None, ()
 
 
 def motion_of(config: DriverConfig, kinematics: Kinematics, limits: Limits) -> Motion:
@@ -324,6 +291,5 @@ def motion_of(config: DriverConfig, kinematics: Kinematics, limits: Limits) -> M
     trajectory = JointTrajectory(
         period, config.joint_speed, config.joint_acceleration, config.joint_jerk, config.stop_acceleration
     )
-    return Motion(
-        kinematics, limits, trajectory, period, config.gripper_speed, config.branch_jump, config.workspace_slack
-    )
+    governor = Governor(kinematics, limits, period, config.branch_jump, config.workspace_slack)
+    return Motion(kinematics, limits, trajectory, period, config.gripper_speed, governor)

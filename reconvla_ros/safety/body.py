@@ -35,9 +35,9 @@ class Capsule:
     side: int = 0
 
 
-# The outer surface of the arm is published only as meshes. Axes of link2, link3 and link5 follow AgileX's URDF frames, radii are
-# measured on none of our arms: they are those of the simulated arm (sim/arm_mjcf.py), whose boxes and cylinders lie inside these
-# capsules except for the corners named here. The base stands still and turns about itself: its capsule is in link1's frame.
+# The outer surface of the arm is published only as meshes. Axes of link2, link3 and link5 follow AgileX's URDF frames; no
+# radius was measured on a real arm: they are those of the simulated arm (sim/arm_mjcf.py), whose boxes and cylinders lie
+# inside these capsules except for corners and the bracket of the camera. The base stands still: it is in link1's frame.
 CAPSULES = (
     Capsule("base", 1, (0.0, 0.0, -0.123), (0.0, 0.0, -0.041), 0.055),
     Capsule("shoulder", 1, (0.0, 0.0, -0.045), (0.0, 0.0, 0.0), 0.048),
@@ -53,15 +53,16 @@ CAPSULES = (
     Capsule("palm", 6, (0.0, -0.0285, 0.052), (0.0, 0.0285, 0.052), 0.040),
     Capsule("rail", 6, (0.0, -0.049, 0.09), (0.0, 0.049, 0.09), 0.018),
     Capsule("wrist camera", 6, (-0.062, -0.034, 0.02), (-0.062, 0.034, 0.02), 0.020),
-    # Fingers 18 x 22 mm, tips at 0.145 m (piper.md: 0.135..0.145). The capsule ends at the tip, so that a gripper that points straight
-    # down may come as near to the table as its tips may; the corners of a tilted flat tip stand out by up to 6 mm.
+    # Fingers 18 x 22 mm, tips at 0.145 m (AgileX names 0.135..0.145). The capsule ends at the tip, so that a gripper that
+    # points straight down may come as near to the table as its tips may; the corners of a tilted flat tip stand out by up to
+    # 6 mm, which `table_margin` may add.
     Capsule("left finger", 6, (0.0, 0.009, 0.1), (0.0, 0.009, 0.1308), 0.0142, 1),
     Capsule("right finger", 6, (0.0, -0.009, 0.1), (0.0, -0.009, 0.1308), 0.0142, -1),
 )
 FIXED = ("base", "shoulder")  # they do not move in base_link, so table and boxes are no matter of theirs
-# Pairs that joint limits let touch (found over 5000 positions, corners of the range included). Left out: neighbours on the chain, which
-# overlap by construction, and pairs whose distance stays positive whatever the joints do (forearm and wrist against the gripper, the
-# elbow against everything, upper arm and shoulder motor against the wrist roll, which only joint 3 could bring together).
+# Pairs that joint limits let touch (found over 5000 positions, corners of the range included). Left out: neighbours on the
+# chain, which overlap by construction, and pairs whose distance stays positive whatever the joints do (forearm and wrist
+# against the gripper, the elbow against everything, upper arm and shoulder motor against the wrist roll).
 _LOWER = ("base", "shoulder", "shoulder motor", "upper arm")
 _UPPER = ("wrist motor", "wrist", "flange", "palm", "rail", "wrist camera", "left finger", "right finger")
 PAIRS = (
@@ -158,7 +159,10 @@ class Body:
 
     def _place_boxes(self, boxes: Float) -> None:
         """Spheres along the axes that cover the capsules: (S,) capsule, share of its axis, radius."""
-        capsule, share, radius, begin = [], [], [], []
+        capsule: list[int] = []
+        share: list[float] = []
+        radius: list[float] = []
+        begin: list[int] = []
         for k, i in enumerate(self._moving):
             length, r = math.dist(CAPSULES[i].start, CAPSULES[i].end), CAPSULES[i].radius
             pieces = max(1, math.ceil(length / (r * _SPHERES_PER_RADIUS)))

@@ -145,7 +145,7 @@ class Case:
         lack = np.minimum(bounds, here.clearance[0]) - ROUNDING - looked.clearance
         if float(lack.max()) <= 0.0:
             return {}
-        found = {}
+        found: dict[str, str] = {}
         for row, item in np.argwhere(lack > 0.0).tolist():
             reason, what = self.limits.body.items[item]
             where = "" if row == 0 else " where a stop would end" if self.dt is not None else " on the way"
