@@ -226,6 +226,7 @@ class DriverCore:
             tcp = self.kinematics.tcp(state.position)
             self._history.add(state.stamp_ns, tcp.position)
             self._standstill.update(now_mono_ns, state.position)
+            self._motion.feel(state.position, state.effort)
             if decision.may_move:
                 self._pursuit.follow(state, now_mono_ns)
             else:

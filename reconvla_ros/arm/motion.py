@@ -18,6 +18,7 @@ from reconvla_ros.arm.rotations import angle_between
 from reconvla_ros.arm.settings import DriverConfig
 from reconvla_ros.arm.trajectory import JointTrajectory
 from reconvla_ros.errors import KinematicsError
+from reconvla_ros.safety.effort import ExternalEffort
 from reconvla_ros.safety.filter import Command, Filtered, Reference, Verdict, check
 from reconvla_ros.safety.limits import Limits
 from reconvla_ros.types import Float, JointCommand, Pose
@@ -48,6 +49,7 @@ class Motion:
         period: one tick [s].
         gripper_speed: [m/s].
         governor: of the same arm and period.
+        effort: tells what pushes on the arm; None = not known, as for an arm that is not mounted upright.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Motion:
         period: float,
         gripper_speed: float,
         governor: Governor,
+        effort: ExternalEffort | None = None,
     ) -> None:
         self._kinematics, self._limits, self._trajectory = kinematics, limits, trajectory
         self._period, self._gripper_step, self._governor = period, gripper_speed * period, governor
@@ -66,7 +69,7 @@ class Motion:
         self._goal_joints: Float | None = None
         self._goal_gripper = 0.0
         self._blocked: tuple[str, str] | tuple[()] = ()  # why the motion brakes and stands until the next goal
-        self._external: Float | None = None
+        self._effort, self._external = effort, None if effort is None else effort.value
 
     @property
     def reference(self) -> Reference | None:
@@ -166,9 +169,10 @@ class Motion:
             self._halt(self._reference)
             self._goal_gripper = self._reference.gripper
 
-    def feel(self, external: Float | None) -> None:
-        """What pushes on the joints beyond the arm's own weight, debounced (6,) [N m]; None = not known."""
-        self._external = external
+    def feel(self, joints: Float, effort: Float) -> None:
+        """Take a measurement (6,) [rad], (6,) [N m]: what pushes on the arm, for the filter."""
+        if self._effort is not None:
+            self._external = self._effort.feel(joints, effort)
 
     def advance(self, wait: str = "") -> Step:
         """One tick. `wait` = why the arm must be waited for (the leash): decelerate, keep the goal."""
@@ -292,4 +296,5 @@ def motion_of(config: DriverConfig, kinematics: Kinematics, limits: Limits) -> M
         period, config.joint_speed, config.joint_acceleration, config.joint_jerk, config.stop_acceleration
     )
     governor = Governor(kinematics, limits, period, config.branch_jump, config.workspace_slack)
-    return Motion(kinematics, limits, trajectory, period, config.gripper_speed, governor)
+    effort = ExternalEffort(limits.body) if config.mounting in ("keep", "upright") else None
+    return Motion(kinematics, limits, trajectory, period, config.gripper_speed, governor, effort)

@@ -37,17 +37,17 @@ class Capsule:
 
 # The outer surface of the arm is published only as meshes. Axes of link2, link3 and link5 follow AgileX's URDF frames; no
 # radius was measured on a real arm: they are those of the simulated arm (sim/arm_mjcf.py), whose boxes and cylinders lie
-# inside these capsules except for corners and the bracket of the camera. The base stands still: it is in link1's frame.
+# inside these capsules except for the corners of the finger tips. The base stands still: it is in link1's frame.
 CAPSULES = (
     Capsule("base", 1, (0.0, 0.0, -0.123), (0.0, 0.0, -0.041), 0.055),
-    Capsule("shoulder", 1, (0.0, 0.0, -0.045), (0.0, 0.0, 0.0), 0.048),
-    Capsule("shoulder motor", 2, (0.0, 0.0, -0.027), (0.0, 0.0, 0.027), 0.048),
+    Capsule("shoulder", 1, (0.0, 0.0, -0.045), (0.0, 0.0, 0.01), 0.0461),
+    Capsule("shoulder motor", 2, (0.0, 0.0, -0.036), (0.0, 0.0, 0.036), 0.0447),
     Capsule("upper arm", 2, (0.0, 0.0, 0.0), (0.28503, 0.0, 0.0), 0.035),
     Capsule("elbow", 2, (0.28503, 0.0, -0.024), (0.28503, 0.0, 0.024), 0.042),
     Capsule("forearm", 3, (-0.008, -0.03, 0.0), (-0.02198, -0.2, 0.0), 0.030),
     Capsule("wrist roll", 4, (0.0, 0.0, -0.045), (0.0, 0.0, -0.008), 0.031),
     Capsule("wrist motor", 5, (0.0, 0.0, -0.018), (0.0, 0.0, 0.018), 0.0305),
-    Capsule("wrist", 5, (0.0, -0.005, 0.0), (0.0, -0.065, 0.0), 0.026),
+    Capsule("wrist", 5, (0.0, -0.01, 0.0), (0.0, -0.06, 0.0), 0.024),
     Capsule("flange", 6, (0.0, 0.0, 0.0), (0.0, 0.0, 0.03), 0.030),
     # The gripper: a palm 40 x 84 x 64 mm, a rail 28 x 116 x 14 mm for the fingers, the wrist camera 24 x 90 x 24 mm behind it.
     Capsule("palm", 6, (0.0, -0.0285, 0.052), (0.0, 0.0285, 0.052), 0.040),
@@ -114,19 +114,15 @@ class Body:
         tcp_offset: tuple[float, ...] = TCP_OFFSET,
     ) -> None:
         rows = dh_table(variant)
-        self._variant, self._table_z = variant, table_z
+        self._table_z = table_z
         self._zero = np.array([row.offset for row in rows])
-        self._cos, self._sin = (np.array([f(row.alpha) for row in rows]) for f in (math.cos, math.sin))
-        self._links = np.tile(np.eye(4), (N_JOINTS, 1, 1))
-        self._links[:, 0, 3] = [row.a for row in rows]
-        self._links[:, 1, 2], self._links[:, 1, 3] = (
-            -self._sin,
-            [-row.d * s for row, s in zip(rows, self._sin, strict=True)],
-        )
-        self._links[:, 2, 2], self._links[:, 2, 3] = (
-            self._cos,
-            [row.d * c for row, c in zip(rows, self._cos, strict=True)],
-        )
+        # A link is constant + cos(angle) * first + sin(angle) * second, each (6, 4, 4).
+        self._links, self._by_cos, self._by_sin = (np.zeros((N_JOINTS, 4, 4)) for _ in range(3))
+        for k, row in enumerate(rows):
+            ca, sa = math.cos(row.alpha), math.sin(row.alpha)
+            self._links[k] = [[0, 0, 0, row.a], [0, 0, -sa, -row.d * sa], [0, 0, ca, row.d * ca], [0, 0, 0, 1]]
+            self._by_cos[k, :3, :2] = [[1, 0], [0, ca], [0, sa]]
+            self._by_sin[k, :3, :2] = [[0, -1], [ca, 0], [sa, 0]]
         self._tcp_offset = np.array([*tcp_offset, 1.0])
         self._place_points()
         self._place_pairs()
@@ -186,16 +182,13 @@ class Body:
 
     def frames(self, joints: Float) -> Float:
         """link1..link6 in `base_link` for joints (N, 6): (N, 6, 4, 4)."""
-        angle = joints + self._zero
-        c, s = np.cos(angle), np.sin(angle)
-        links = np.empty((len(joints), N_JOINTS, 4, 4))
-        links[:] = self._links
-        links[:, :, 0, 0], links[:, :, 0, 1] = c, -s
-        links[:, :, 1, 0], links[:, :, 1, 1] = s * self._cos, c * self._cos
-        links[:, :, 2, 0], links[:, :, 2, 1] = s * self._sin, c * self._sin
+        angle = (joints + self._zero)[:, :, None, None]
+        links = self._links + np.cos(angle) * self._by_cos + np.sin(angle) * self._by_sin
+        frames = np.empty_like(links)
+        frames[:, 0] = links[:, 0]
         for k in range(1, N_JOINTS):
-            np.matmul(links[:, k - 1], links[:, k].copy(), out=links[:, k])
-        return links
+            np.matmul(frames[:, k - 1], links[:, k], out=frames[:, k])
+        return frames
 
     def axes(self, joints: Float, opening: float | Float) -> tuple[Float, Float]:
         """Start and end of every capsule's axis in `base_link`, each (3, N, C) [m]; `opening` [m], one or (N,)."""

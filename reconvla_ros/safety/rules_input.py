@@ -11,6 +11,7 @@ import numpy as np
 from reconvla_ros.safety.case import Case, Ruling
 
 FUTURE_SLACK = 0.05  # [s] clocks of two machines may differ by this much
+_HUGE = 1e12
 _AHEAD = 64  # more joint positions ahead than this are a mistake
 
 
@@ -29,7 +30,8 @@ def shape(case: Case) -> Ruling:
     for name, number in (("gripper", command.gripper), ("effort", command.effort), ("age", command.age)):
         if number is None and name != "age":
             continue
-        if isinstance(number, bool) or not isinstance(number, (int, float)):
+        whole = isinstance(number, int)
+        if isinstance(number, bool) or not (whole or isinstance(number, float)) or (whole and abs(number) > _HUGE):
             return None, f"{name}: expected a number, got {number!r:.40}"
     ahead = command.ahead
     if ahead is not None:
@@ -48,9 +50,9 @@ def finite(case: Case) -> Ruling:
     values = [*case.position, *command.quaternion.tolist(), command.age]
     values += [] if command.joints is None else command.joints.tolist()
     values += [value for value in (command.gripper, command.effort) if value is not None]
-    # An integer too large for a float is as little a number as an infinity.
-    bad = next((k for k, v in enumerate(values) if not abs(v) <= 1e300), None)
-    if bad is not None:
+    # One sum tells all: NaN and infinity spread. What is large enough to overflow it is no number of ours either.
+    if not sum(map(abs, values)) <= _HUGE:
+        bad = next((k for k, v in enumerate(values) if not abs(v) <= _HUGE / len(values)), -1)
         return None, f"entry {bad} of position, quaternion, age, joints, gripper, effort"
     if command.ahead is not None and not np.isfinite(command.ahead).all():
         return None, "ahead"

@@ -152,9 +152,11 @@ def singularity(case: Case) -> Ruling:
     command, limits = case.command, case.limits
     if command.joints is None or command.straight:
         return None
-    here = singular(case.state.joints, limits.variant)
     for joints in (command.joints, *(() if command.ahead is None else command.ahead[-1:])):
         there = singular(joints, limits.variant)
+        if min(there) >= limits.singularity_stop:
+            continue
+        here = singular(case.state.joints, limits.variant)
         for kind, now, then in zip(KINDS, here, there, strict=True):
             if then < min(limits.singularity_stop, now) - ROUNDING:
                 return None, f"{kind}: {then:.3f} from a singularity, allowed {limits.singularity_stop:g}"
