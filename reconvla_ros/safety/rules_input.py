@@ -30,8 +30,10 @@ def shape(case: Case) -> Ruling:
     for name, number in (("gripper", command.gripper), ("effort", command.effort), ("age", command.age)):
         if number is None and name != "age":
             continue
-        whole = isinstance(number, int)
-        if isinstance(number, bool) or not (whole or isinstance(number, float)) or (whole and abs(number) > _HUGE):
+        known = isinstance(number, float) or (
+            isinstance(number, int) and not isinstance(number, bool) and abs(number) <= _HUGE
+        )
+        if not known:
             return None, f"{name}: expected a number, got {number!r:.40}"
     ahead = command.ahead
     if ahead is not None:
