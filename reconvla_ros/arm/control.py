@@ -44,9 +44,9 @@ class DriverCore:
         self._lock = threading.RLock()
         self.verdicts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
-        self.limits = config.limits()
         self.preflight = PreflightGate(arm, config)
         self.kinematics = self.preflight.kinematics
+        self.limits = config.limits(self.kinematics.variant)
         self.supervisor = Supervisor(config.feedback_stale)
         self._requests = Requests(config.chunk_age, config.command_age, self.reasons)
         self._motion = motion_of(config, self.kinematics, self.limits)
@@ -223,9 +223,10 @@ class DriverCore:
             found = facts(report, state, self._config.dry_run, not self._motion.arrived)
             decision = self.supervisor.update(now_mono_ns, found)
             powered = found.connected and all(found.enabled)  # a fault or a stop may hide that the power is gone
-            tcp = self.kinematics.tcp(state.position)
-            self._history.add(state.stamp_ns, tcp.position)
+            if self._history.due(state.stamp_ns):
+                self._history.add(state.stamp_ns, self.kinematics.tcp(state.position).position)
             self._standstill.update(now_mono_ns, state.position)
+            self._motion.feel(state.position, state.effort)
             if decision.may_move:
                 self._pursuit.follow(state, now_mono_ns)
             else:
@@ -234,7 +235,7 @@ class DriverCore:
             applied = self._send(step, now_mono_ns) if powered else None
             verdict, reason, detail = self._judgement(step)
             self._result = TickResult(
-                now_ros_ns, decision, self.holder, self._requests.task_id, report, state, tcp,
+                now_ros_ns, decision, self.holder, self._requests.task_id, report, state, self.kinematics,
                 self._pursuit.asked, applied, verdict, reason, detail,
             )  # fmt: skip
             return self._result

@@ -43,8 +43,9 @@ class Tape:
     def derivative(self, order: int) -> tuple[Float, Float]:
         """Times (T,) [s] and the differences of that order (T, 6) [rad/s^order]."""
         path = np.array(self.joints)
-        values: Float = np.asarray(np.diff(path, n=order, axis=0) / self.period**order, dtype=np.float64)
-        return (np.arange(len(values)) + order / 2.0) * self.period, values
+        values = np.diff(path, n=order, axis=0) / self.period**order
+        times: Float = np.asarray((np.arange(len(values)) + order / 2.0) * self.period, dtype=np.float64)
+        return times, values
 
 
 class Stage:
