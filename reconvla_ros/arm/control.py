@@ -240,8 +240,8 @@ class DriverCore:
             found = facts(report, state, self._config.dry_run, not self._motion.arrived)
             decision = self.supervisor.update(now_mono_ns, found)
             powered = found.connected and all(found.enabled)  # a fault or a stop may hide that the power is gone
-            tcp = self.kinematics.tcp(state.position)
-            self._history.add(state.stamp_ns, tcp.position)
+            if self._history.due(state.stamp_ns):
+                self._history.add(state.stamp_ns, self.kinematics.tcp(state.position).position)
             self._standstill.update(now_mono_ns, state.position)
             if decision.may_move:
                 self._pursuit.follow(state, now_mono_ns)
@@ -251,7 +251,7 @@ class DriverCore:
             applied = self._send(step, now_mono_ns) if powered else None
             verdict, reason, detail = self._judgement(step)
             self._result = TickResult(
-                now_ros_ns, decision, self.holder, self._requests.task_id, report, state, tcp,
+                now_ros_ns, decision, self.holder, self._requests.task_id, report, state, self.kinematics,
                 self._pursuit.asked, applied, verdict, reason, detail,
             )  # fmt: skip
             return self._result
