@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from reconvla_ros import tables
+from reconvla_ros.arm.retrace import BackOff
 from reconvla_ros.config import param
 from reconvla_ros.errors import LimitError
 from reconvla_ros.safety.limits import HardTable, Limits
@@ -121,6 +122,11 @@ class DriverConfig:
     parked_within: float = param(
         0.3, "power may be cut when J2 and J3 are this near their stops", unit="rad", low=0.0, high=0.5
     )
+    back_off_pace: float = param(
+        0.25, "arm/release back_off moves at this share of the speed limits", low=0.05, high=1.0
+    )
+    back_off_distance: float = param(0.10, "and at most this far at the TCP", unit="m", low=0.01, high=0.5)
+    back_off_time: float = param(6.0, "and at most for this long", unit="s", low=0.5, high=30.0)
     tcp_offset: tuple[float, ...] = param(
         tables.TCP_OFFSET, "from the flange to between the fingertips", unit="m", length=3
     )
@@ -132,6 +138,12 @@ class DriverConfig:
         if self.can_interface == "udp_multicast":
             return self.can_interface, self.udp_group, self.sim_port
         return self.can_interface, self.can_port, 0
+
+    @property
+    def back_off(self) -> BackOff:
+        """How far and how fast `arm/release` goes back."""
+        pace = self.back_off_pace
+        return BackOff(pace * self.joint_speed, self.back_off_distance, self.back_off_time, pace)
 
     def limits(self, variant: int = 1) -> Limits:
         """The limits these parameters make, for the geometry `variant` (`dh_is_offset`).

@@ -44,7 +44,7 @@ class JointTrajectory:
     def __init__(
         self, period: float, velocity: float, acceleration: float, jerk: float, stop_acceleration: float
     ) -> None:
-        self._period = period
+        self._period, self._velocity = period, velocity
         self._normal, self._braking = acceleration, max(acceleration, stop_acceleration)
         self._ruckig = Ruckig(N_JOINTS, period)
         self._input = InputParameter(N_JOINTS)
@@ -119,6 +119,10 @@ class JointTrajectory:
         self._ruckig.reset()
         self.set_target(joints)
         self._done = True
+
+    def pace(self, share: float) -> None:
+        """Keep to `share` in (0, 1] of the velocity from now on."""
+        self._input.max_velocity = [self._velocity * share] * N_JOINTS
 
     def set_target(self, joints: Float) -> None:
         """Go to `joints` (6,) and stand still there."""
