@@ -29,6 +29,7 @@ def _let_go() -> None:
 
 Snapshot = tuple[list[float], list[float], list[float], bool]  # position, velocity, acceleration, done
 
+_DUST = 1e-9  # [rad/s], [rad/s^2] below it a joint stands
 REST_VELOCITY = 1e-6  # [rad/s] below it in every joint the motion is over
 
 
@@ -150,6 +151,10 @@ class JointTrajectory:
         Raises:
             ArmError: ruckig refuses the state (a mistake of ours; the caller holds).
         """
+        # What rounding leaves of a motion (1e-16) made ruckig raise at the next target now and then.
+        velocity, acceleration = self._input.current_velocity, self._input.current_acceleration
+        self._input.current_velocity = [v if abs(v) > _DUST else 0.0 for v in velocity]
+        self._input.current_acceleration = [a if abs(a) > _DUST else 0.0 for a in acceleration]
         self._result = self._ruckig.update(self._input, self._output)
         if self._result not in (Result.Working, Result.Finished):
             raise ArmError(f"trajectory: ruckig says {self._result} for target {self._input.target_position}")

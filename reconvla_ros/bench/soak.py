@@ -23,7 +23,7 @@ from reconvla_ros.bench.soak_commands import STYLES, Commander
 from reconvla_ros.bench.soak_rig import Rig
 
 EPISODE = 5000  # commands
-_READY_SHARE = 0.1  # of the phases begin with a way to the ready position, or the arm would lie in a corner for ever
+_READY_SHARE = 0.3  # of the phases begin with a way to the ready position, or the arm would lie in a corner for ever
 _SEEDS = 1_000_000  # episodes of two neighbouring seeds never share one
 _COUNTS = ("commands", "frames", "ticks", "moving_ticks", "freezes", "seeds")
 _TABLES = ("violations", "verdicts", "reasons", "outcome")
@@ -121,7 +121,7 @@ def episode(
         rig.enable()
         while commander.sent < commands:
             if random.random() < _READY_SHARE:
-                _to_ready(rig)
+                _to_ready(rig, random.randint(50, 400))
             style, before = random.choice(STYLES), rig.judge.ticks
             try:
                 commander.phase(style, random.randint(20, 400), commands)
@@ -139,9 +139,9 @@ def episode(
         }  # fmt: skip
 
 
-def _to_ready(rig: Rig) -> None:
-    """Towards the ready position for two seconds, if the driver takes it."""
+def _to_ready(rig: Rig, ticks: int) -> None:
+    """Towards the ready position for so many ticks, if the driver takes it; what comes next may meet it on the way."""
     rig.core.set_source("none")
     if rig.core.ready()[0]:
-        for _ in range(400):
+        for _ in range(ticks):
             rig.step()
