@@ -7,10 +7,21 @@ one tick per call, however late the call is, so a stalled process never makes th
 from __future__ import annotations
 
 import atexit
+import contextlib
 import weakref
+from collections.abc import Callable
 
 import numpy as np
-from ruckig import ControlInterface, InputParameter, OutputParameter, Result, Ruckig, Synchronization, Trajectory
+from ruckig import (
+    ControlInterface,
+    InputParameter,
+    OutputParameter,
+    Result,
+    Ruckig,
+    RuckigError,
+    Synchronization,
+    Trajectory,
+)
 
 from reconvla_ros.errors import ArmError
 from reconvla_ros.types import N_JOINTS, Float
@@ -29,8 +40,27 @@ def _let_go() -> None:
 
 Snapshot = tuple[list[float], list[float], list[float], bool]  # position, velocity, acceleration, done
 
-_DUST = 1e-9  # [rad/s], [rad/s^2] below it a joint stands
+_NUDGES = (1.0, 0.999, 0.99, 0.9)  # of the acceleration bound
 REST_VELOCITY = 1e-6  # [rad/s] below it in every joint the motion is over
+
+
+def _nudged(state: InputParameter, calculate: Callable[[], Result]) -> Result:
+    """Calculate, with a little less acceleration where ruckig finds no profile.
+
+    A joint whose way is 2 a^3 / j^2 to the last bit lies between two kinds of profile, and rounding rules out both.
+
+    Raises:
+        ArmError: it finds none at all.
+    """
+    bound = list(state.max_acceleration)
+    try:
+        for share in _NUDGES:
+            state.max_acceleration = [share * a for a in bound]
+            with contextlib.suppress(RuckigError):
+                return calculate()
+    finally:
+        state.max_acceleration = bound
+    raise ArmError(f"trajectory: ruckig finds no way to {state.target_position}")
 
 
 class JointTrajectory:
@@ -107,7 +137,7 @@ class JointTrajectory:
         state.current_position = self._input.current_position
         state.current_velocity = self._input.current_velocity
         state.current_acceleration = self._input.current_acceleration
-        result = self._stopper.calculate(state, way)
+        result = _nudged(state, lambda: self._stopper.calculate(state, way))
         if result not in (Result.Working, Result.Finished):
             raise ArmError(f"trajectory: ruckig says {result} for a stop")
         return np.array([way.at_time(way.duration / 2.0)[0], way.at_time(way.duration)[0]])
@@ -151,11 +181,7 @@ class JointTrajectory:
         Raises:
             ArmError: ruckig refuses the state (a mistake of ours; the caller holds).
         """
-        # What rounding leaves of a motion (1e-16) made ruckig raise at the next target now and then.
-        velocity, acceleration = self._input.current_velocity, self._input.current_acceleration
-        self._input.current_velocity = [v if abs(v) > _DUST else 0.0 for v in velocity]
-        self._input.current_acceleration = [a if abs(a) > _DUST else 0.0 for a in acceleration]
-        self._result = self._ruckig.update(self._input, self._output)
+        self._result = _nudged(self._input, lambda: self._ruckig.update(self._input, self._output))
         if self._result not in (Result.Working, Result.Finished):
             raise ArmError(f"trajectory: ruckig says {self._result} for target {self._input.target_position}")
         return np.array(self._output.new_position)
