@@ -53,13 +53,10 @@ def _nudged(state: InputParameter, calculate: Callable[[], Result]) -> Result:
         ArmError: it finds none at all.
     """
     bound = list(state.max_acceleration)
-    try:
-        for share in _NUDGES:
-            state.max_acceleration = [share * a for a in bound]
-            with contextlib.suppress(RuckigError):
-                return calculate()
-    finally:
-        state.max_acceleration = bound
+    for share in _NUDGES:
+        state.max_acceleration = [share * a for a in bound]
+        with contextlib.suppress(RuckigError):
+            return calculate()
     raise ArmError(f"trajectory: ruckig finds no way to {state.target_position}")
 
 
@@ -94,6 +91,7 @@ class JointTrajectory:
         self._stop_input.synchronization = Synchronization.Time
         self._stop_input.max_acceleration = [self._braking] * N_JOINTS
         self._stop_input.max_jerk = [jerk] * N_JOINTS
+        self._stopping = True
         self.reset(np.zeros(N_JOINTS))
         _LIVING.add(self)
 
@@ -134,6 +132,7 @@ class JointTrajectory:
             ArmError: ruckig refuses the state (a mistake of ours; the caller holds).
         """
         state, way = self._stop_input, self._stop_way
+        state.max_acceleration = [self._braking] * N_JOINTS
         state.current_position = self._input.current_position
         state.current_velocity = self._input.current_velocity
         state.current_acceleration = self._input.current_acceleration
@@ -157,10 +156,12 @@ class JointTrajectory:
 
     def set_target(self, joints: Float) -> None:
         """Go to `joints` (6,) and stand still there."""
+        target = [float(v) for v in joints]
+        if self._stopping or target != list(self._input.target_position):  # or what `_nudged` took off stays off
+            self._input.max_acceleration = [self._normal] * N_JOINTS
         self._stopping = False
         self._input.control_interface = ControlInterface.Position
-        self._input.max_acceleration = [self._normal] * N_JOINTS
-        self._input.target_position = [float(v) for v in joints]
+        self._input.target_position = target
         self._input.target_velocity = [0.0] * N_JOINTS
         self._input.target_acceleration = [0.0] * N_JOINTS
         self._done = False
