@@ -45,6 +45,7 @@ class Judge:
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self.frames = self.ticks = self.freezes = self.seeds = 0
+        self.frozen_ticks: list[int] = []
         self.violations: Counter[str] = Counter()
         self.examples: dict[str, list[str]] = {}
         self.extremes = {"joint_speed": 0.0, "joint_acceleration": 0.0, "tcp_speed": 0.0, "way": 0.0}
@@ -74,6 +75,10 @@ class Judge:
     def stopped(self, still: bool, may_freeze: bool = False) -> None:
         """Told every tick: a stop or a fault forbids every change of the target; it may come to a stand at once."""
         self._still, self._may_freeze = still, still or may_freeze
+
+    def at(self, measured: Float) -> None:
+        """The arm is at `measured` (6,) [rad], told 200 times a second."""
+        self._places.append(measured)
 
     def note(self, kind: str, words: str) -> None:
         """Count one violation."""
@@ -137,14 +142,15 @@ class Judge:
             self.note("gripper_code", said)
 
     # --- ticks -------------------------------------------------------------------------------------------------------
-    def end_tick(self, measured: Float) -> None:
-        """The tick is over; the arm is at `measured` (6,) [rad]."""
+    def end_tick(self, measured: Float, watch: bool = True) -> None:
+        """The tick is over; the arm is at `measured` (6,) [rad]; `watch`: as `at`, once a tick."""
         if self._coming:
             self.note("torn_set", f"the tick ends after {len(self._coming)} joints")
             self._coming = []
         fresh, self._fresh = self._fresh, False
         self.ticks += 1
-        self._places.append(measured)
+        if watch:
+            self.at(measured)
         any_power, all_power = self._power
         anew, self._begins = not any_power, self._begins or not all_power
         if not anew and fresh and self._begins and (not self._rows or self._leaps()):
@@ -226,6 +232,7 @@ class Judge:
         most = bounds.joint_acceleration + 2.0 * QUANTUM / period**2
         frozen = (second > most) & may_freeze[2:] & (np.abs(change[1:]).max(axis=1) == 0.0)
         self.freezes += int(frozen.sum())
+        self.frozen_ticks += (first + 3 + np.flatnonzero(frozen)).tolist()
         second[frozen] = 0.0
         self._worst("joint_acceleration", second)
         self._note_rows("joint_acceleration", second > most, second, first + 2)

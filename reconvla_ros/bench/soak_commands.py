@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from reconvla_ros.arm.rotations import slerp
-from reconvla_ros.bench.soak_rig import Rig
 from reconvla_ros.errors import ReconVlaError
 from reconvla_ros.safety.supervisor import State
 from reconvla_ros.sim.faults import Faults
@@ -59,9 +58,9 @@ STYLES = (
 
 
 class Commander:
-    """Asks `rig` for things. `sent` counts commands, `outcome` what came of them ("kind ok", "kind reason")."""
+    """Asks `rig` (a `Rig` or what looks like one) for things; `sent` counts commands, `outcome` what came ("kind reason")."""
 
-    def __init__(self, rig: Rig, seed: int) -> None:
+    def __init__(self, rig: Any, seed: int) -> None:
         self._rig, self._core, self._clock = rig, rig.core, rig.clock
         self._random = Random(seed)
         self._sequence = itertools.count()
@@ -153,7 +152,10 @@ class Commander:
             "gripper": np.array([self._random.uniform(0.0, 0.07) for _ in range(steps)]),
         }  # fmt: skip
         values.update(changes)
-        accepted = self._core.accept_chunk(ActionChunk(**values), self._clock.mono_ns, self._clock.ros_ns)  # type: ignore[arg-type]
+        return self._send_chunk(values)
+
+    def _send_chunk(self, values: dict[str, Any]) -> str:
+        accepted = self._core.accept_chunk(ActionChunk(**values), self._clock.mono_ns, self._clock.ros_ns)
         return "ok" if accepted.ok else accepted.reason
 
     def _chunk(self) -> str:
@@ -180,7 +182,10 @@ class Commander:
         source = self._core.holder if self._core.holder not in ("none", "policy", "home") else "teleop"
         if self._random.random() < 0.02:
             source = self._random.choice(("policy", "teleop", "home", "replay", "nobody"))
-        command = EeCommand(self._clock.ros_ns - int(age * 1e9), source, Pose(position, quaternion), gripper)
+        return self._send_ee(self._clock.ros_ns - int(age * 1e9), source, position, quaternion, gripper)
+
+    def _send_ee(self, stamp_ns: int, source: str, position: Float, quaternion: Float, gripper: float | None) -> str:
+        command = EeCommand(stamp_ns, source, Pose(position, quaternion), gripper)
         accepted = self._core.accept_ee(command, self._clock.mono_ns, self._clock.ros_ns)
         return "ok" if accepted.ok else accepted.reason
 
