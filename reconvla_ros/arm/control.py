@@ -12,7 +12,7 @@ from collections import Counter
 import numpy as np
 
 from reconvla_ros.arm.gate import PreflightGate
-from reconvla_ros.arm.history import TcpHistory
+from reconvla_ros.arm.history import Standstill, TcpHistory
 from reconvla_ros.arm.motion import Step, motion_of
 from reconvla_ros.arm.protocol import Arm, ArmReport
 from reconvla_ros.arm.pursuit import Pursuit
@@ -50,7 +50,8 @@ class DriverCore:
         self.supervisor = Supervisor(config.feedback_stale)
         self._requests = Requests(config.chunk_age, config.command_age, self.reasons)
         self._motion = motion_of(config, self.kinematics, self.limits)
-        self._pursuit = Pursuit(self._requests, self._motion, config.feedback_stale, self.count)
+        self._standstill = Standstill()
+        self._pursuit = Pursuit(self._requests, self._motion, self._standstill, self.count)
         self._result: TickResult | None = None
         self._sent_at, self._tick_reason = 0, ""
         self._history, self._hold_ns = TcpHistory(), int(1e9 / config.hold_rate)
@@ -120,11 +121,11 @@ class DriverCore:
             return granted, message
 
     def stop(self, why: str = "arm/stop was called") -> None:
-        """Latch a stop: decelerate, hold, take the lease away, so that nobody goes on by himself after `clear_stop`."""
+        """Latch a stop: freeze the target, take the lease away, so that nobody goes on by himself after `clear_stop`."""
         with self._lock:
             self.supervisor.stop(why)
             self._requests.lease.request("none")
-            self._pursuit.drop()
+            self._pursuit.freeze()
 
     def halt(self) -> None:
         """Forget every request; decelerate and hold. Nothing is latched: the process ends."""
@@ -137,8 +138,8 @@ class DriverCore:
         """Clear the stop; the arm holds where it is, old chunks and commands are gone. (cleared, message)."""
         with self._lock:
             self._pursuit.drop()
-            if (result := self._result) is not None and result.state is not None:
-                self._pursuit.rest(result.report, result.state)
+            if (result := self._result) is not None and result.state is not None and not result.decision.blind:
+                self._pursuit.rest(result.state)
             return self.supervisor.clear_stop()
 
     def home(self) -> tuple[bool, str]:
@@ -212,10 +213,11 @@ class DriverCore:
             )
             tcp = self.kinematics.tcp(state.position)
             self._history.add(state.stamp_ns, tcp.position)
+            self._standstill.update(now_mono_ns, state.position)
             if decision.may_move:
                 self._pursuit.follow(state, now_mono_ns)
             else:
-                self._fall_back(decision, report, state)
+                self._fall_back(decision, state)
             step = self._motion.advance(self._motion.behind(state.position, self._config.joint_leash))
             applied = self._send(step, now_mono_ns, decision)
             verdict, reason, detail = self._judgement(step)
@@ -225,15 +227,15 @@ class DriverCore:
             )  # fmt: skip
             return self._result
 
-    def _fall_back(self, decision: Decision, report: ArmReport, state: ArmState) -> None:
-        """No motion now: decelerate; forget the target when the arm is not (or no longer) where it was sent."""
+    def _fall_back(self, decision: Decision, state: ArmState) -> None:
+        """No motion now: freeze; forget the target when the arm is not (or no longer) where it was sent."""
         was_free = self._result is None or self._result.decision.may_move
-        if was_free and decision.state is not State.STOPPED:  # `stop` has dropped everything by itself
-            self._pursuit.drop()
+        if was_free and decision.state is not State.STOPPED:  # `stop` has frozen everything by itself
+            self._pursuit.freeze()
         if decision.state in (State.DISABLED, State.DISCONNECTED):
             self._motion.forget()
-        elif decision.state is State.FAULT and self._motion.reference is not None:
-            self._pursuit.rest(report, state)
+        elif decision.state is State.FAULT and not decision.blind and self._motion.reference is not None:
+            self._pursuit.rest(state)
 
     def _send(self, step: Step, now_mono_ns: int, decision: Decision) -> JointCommand | None:
         if decision.state in (State.DISCONNECTED, State.DISABLED):

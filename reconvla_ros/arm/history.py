@@ -1,4 +1,4 @@
-"""Where the TCP was measured lately, by stamp."""
+"""Where the arm was measured lately: the TCP by stamp, and whether the joints stand."""
 
 from __future__ import annotations
 
@@ -31,3 +31,28 @@ class TcpHistory:
         near = [self._entries[i] for i in (after - 1, after) if 0 <= i < len(self._entries)]
         stamp, position = min(near, key=lambda entry: abs(entry[0] - stamp_ns))
         return position if abs(stamp - stamp_ns) <= _GAP_NS else self._entries[-1][1]
+
+
+class Standstill:
+    """Whether the measured joints stand still. Judged by positions: not every arm says its velocities.
+
+    Args:
+        band: a joint that stays inside it [rad] stands. time: for this long [s].
+    """
+
+    def __init__(self, band: float = 0.005, time: float = 0.1) -> None:
+        self._band, self._time_ns = band, int(time * 1e9)
+        self._place: list[float] = []
+        self._since_ns = self._now_ns = 0
+
+    def update(self, now_ns: int, joints: Float) -> None:
+        """The joints (6,) [rad] at monotonic `now_ns`."""
+        place = joints.tolist()
+        self._now_ns = now_ns
+        if not self._place or any(abs(a - b) > self._band for a, b in zip(place, self._place, strict=True)):
+            self._place, self._since_ns = place, now_ns
+
+    @property
+    def still(self) -> bool:
+        """Whether no joint has left its band for the time."""
+        return bool(self._place) and self._now_ns - self._since_ns >= self._time_ns

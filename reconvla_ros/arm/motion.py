@@ -166,6 +166,15 @@ class Motion:
         if self._reference is not None:
             self._goal_gripper = self._reference.gripper
 
+    def freeze(self) -> None:
+        """Stand still at once: the target stays where it was sent last. The arm's own smoothing of MOVE J brakes."""
+        self._drop_goal()
+        if self._reference is None:
+            self._trajectory.reset(self._trajectory.position)
+        else:
+            self._trajectory.reset(self._reference.joints)
+            self._goal_gripper = self._reference.gripper
+
     def advance(self, wait: str = "") -> Step:
         """One tick. `wait` = why the arm must be waited for (the leash): decelerate, keep the goal."""
         reference = self._reference

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from reconvla_ros.arm.history import Standstill
 from reconvla_ros.arm.motion import Motion
-from reconvla_ros.arm.protocol import ArmReport
 from reconvla_ros.arm.requests import Requests
 from reconvla_ros.arm.tick import Asked
 from reconvla_ros.safety.filter import Filtered, Verdict
@@ -20,15 +20,17 @@ class Pursuit:
     Args:
         requests: who asks, and for what.
         motion: gets the goals.
-        stale: feedback older than this does not say where the arm is [s].
+        standstill: of the measured arm; a frozen target is still being approached by an arm that moves.
         count: takes every judgement of the filter.
 
     Attributes:
         asked: the request in force; None = nothing is wanted.
     """
 
-    def __init__(self, requests: Requests, motion: Motion, stale: float, count: Callable[[Verdict, str], None]) -> None:
-        self._requests, self._motion, self._stale, self._count = requests, motion, stale, count
+    def __init__(
+        self, requests: Requests, motion: Motion, standstill: Standstill, count: Callable[[Verdict, str], None]
+    ) -> None:
+        self._requests, self._motion, self._standstill, self._count = requests, motion, standstill, count
         self.asked: Asked | None = None
         self._errand = False  # a joint goal of the driver itself; it ends when the motion has arrived
 
@@ -61,10 +63,15 @@ class Pursuit:
             self.asked, self._errand = Asked(None, filtered), True
         return filtered
 
-    def rest(self, report: ArmReport, state: ArmState) -> None:
-        """Hold where the arm is, should it not be where it was sent; old feedback does not say where it is."""
-        if self._motion.arrived and report.joint_age <= self._stale:
+    def rest(self, state: ArmState) -> None:
+        """Hold where the arm is, should it stand elsewhere than where it was sent."""
+        if self._motion.arrived and self._standstill.still:
             self._motion.anchor(state.position, state.gripper)
+
+    def freeze(self) -> None:
+        """Forget every request; the target stays where it was sent last."""
+        self.drop()
+        self._motion.freeze()
 
     def drop(self) -> None:
         """Forget every request, give a lease for an errand back; decelerate and hold."""

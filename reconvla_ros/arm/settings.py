@@ -41,7 +41,7 @@ class DriverConfig:
     mounting: str = param(
         "keep", "how the base is mounted (0x151 byte 5)", options=("keep", "upright", "left", "right")
     )
-    feedback_stale: float = param(0.1, "feedback older than this is a fault: hold", unit="s", low=0.02, high=1.0)
+    feedback_stale: float = param(0.05, "feedback older than this is a fault: hold", unit="s", low=0.02, high=1.0)
     chunk_age: float = param(5.0, "a chunk whose observation is older is refused", unit="s", low=0.05, high=60.0)
     command_age: float = param(
         0.3, "a single end-effector command older than this is refused", unit="s", low=0.01, high=1.0

@@ -2,7 +2,7 @@
 
 States: DISCONNECTED (no bus, no frames yet), FAULT (the arm or its feedback is not to be trusted), STOPPED (a person
 said stop; latched), DISABLED (motors without power), MOVING, HOLDING. The first that applies wins. In every state but
-MOVING and HOLDING no new target is taken; a motion that runs decelerates to a hold. Nothing here ever cuts power.
+MOVING and HOLDING no new target is taken; STOPPED and FAULT freeze a motion that runs. Nothing here ever cuts power.
 """
 
 from __future__ import annotations
@@ -49,12 +49,14 @@ class Fault:
         present: whether the facts show it, given the stale deadline [s].
         latched: True: stays until `clear_stop` after the cause is gone; False: clears itself after `CLEAR_AFTER`.
         say: words for a person.
+        blind: whether the feedback does not say where the arm is.
     """
 
     name: str
     present: Callable[[Facts, float], bool]
     latched: bool
     say: Callable[[Facts], str]
+    blind: bool = False
 
 
 # foc bits of 0x26x byte 5: 1 motor over-temperature, 2 over-current, 3 driver over-temperature, 4 collision,
@@ -69,6 +71,7 @@ FAULTS: tuple[Fault, ...] = (
         lambda f, s: not max(f.joint_age, f.status_age) <= s,
         False,
         lambda f: f"newest joint frame {f.joint_age:.3f} s, status frame {f.status_age:.3f} s old",
+        blind=True,
     ),
     Fault(
         "arm_status",
@@ -94,11 +97,12 @@ FAULTS: tuple[Fault, ...] = (
 
 @dataclass(frozen=True)
 class Decision:
-    """What holds now. `may_move` False: decelerate and hold."""
+    """What holds now. `may_move` False: no motion; `blind`: the feedback does not say where the arm is."""
 
     state: State
     reason: str
     may_move: bool
+    blind: bool = False
 
 
 class Supervisor:
@@ -108,7 +112,7 @@ class Supervisor:
         stale: feedback older than this is a fault [s].
     """
 
-    def __init__(self, stale: float = 0.1) -> None:
+    def __init__(self, stale: float = 0.05) -> None:
         self._stale = stale
         self._stop = ""
         self._present: set[str] = set()
@@ -140,9 +144,10 @@ class Supervisor:
         self._present = {fault.name for fault in FAULTS if fault.present(facts, self._stale)}
         for fault in FAULTS:
             self._age_fault(now_ns, fault, facts)
-        for fault in FAULTS:
-            if fault.name in self._held:
-                return Decision(State.FAULT, f"{fault.name}: {self._held[fault.name][1]}", False)
+        held = [fault for fault in FAULTS if fault.name in self._held]
+        if held:
+            reason = f"{held[0].name}: {self._held[held[0].name][1]}"
+            return Decision(State.FAULT, reason, False, any(fault.blind for fault in held))
         if self._stop:
             return Decision(State.STOPPED, self._stop, False)
         if not all(facts.enabled):

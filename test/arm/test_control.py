@@ -163,15 +163,15 @@ def test_the_anchor_is_judged_where_the_arm_was_at_the_stamp(bench: Bench) -> No
     assert bench.core._anchored(replace(fresh, stamp_ns=bench.ros)) is not None
 
 
-def test_stop_decelerates_latches_and_clear_never_moves(bench: Bench) -> None:
+def test_stop_freezes_latches_and_clear_never_moves(bench: Bench) -> None:
     bench.give((0.05, 0.0, 0.0))
     bench.run(40)
     bench.core.stop("test")
     moving = len(bench.arm.sent)
+    assert np.abs(np.diff(bench.path(), axis=0)[-1]).max() > 1e-4
     bench.run(100)
     assert bench.last.decision.state is State.STOPPED and bench.core.stop_latched
-    assert len(bench.arm.sent) - moving < 60
-    assert np.abs(np.diff(bench.path(), n=2, axis=0) / DT**2).max() <= CONFIG.stop_acceleration * 1.05
+    assert len(bench.arm.sent) == moving  # not one target more: the arm's own smoothing brakes
     assert bench.give() == "not_ready"
     sent = len(bench.arm.sent)
     assert bench.core.clear_stop()[0]
@@ -183,14 +183,14 @@ def test_stop_decelerates_latches_and_clear_never_moves(bench: Bench) -> None:
 @pytest.mark.parametrize(
     "facts", [{"joint_age": 0.2}, {"arm_status": 7}, {"comm_bits": 2}, {"bus_ok": False}, {"ctrl_mode": 2}]
 )
-def test_a_fault_decelerates_and_forgets_the_request(bench: Bench, facts: dict[str, Any]) -> None:
+def test_a_fault_freezes_and_forgets_the_request(bench: Bench, facts: dict[str, Any]) -> None:
     bench.give((0.05, 0.0, 0.0))
     bench.run(40)
+    sent = len(bench.arm.sent)
     bench.arm.facts = facts
     bench.run(100)
     assert bench.last.decision.state is State.FAULT
     bench.arm.facts = {}
-    sent = len(bench.arm.sent)
     bench.run(200)
     bench.core.clear_stop()
     bench.run(50)
@@ -324,7 +324,7 @@ def test_what_the_arm_holds_is_what_the_next_motion_starts_from(bench: Bench) ->
     bench.arm.joints = bench.arm.joints + np.array([0.1, 0.0, 0.0, 0.0, 0.0, 0.0])
     pushed = bench.arm.joints.copy()
     bench.arm.facts = {"arm_status": 7}
-    bench.run(2)
+    bench.run(30)  # a target is given up only for an arm that stands
     assert np.abs(bench.arm.sent[-1].position - pushed).max() < 1e-9
 
 
@@ -332,9 +332,11 @@ def test_old_feedback_is_no_anchor(bench: Bench) -> None:
     """The motion ends while the feedback is frozen: the target stays where the motion ended."""
     bench.arm.follows = False
     bench.give((0.2, 0.0, 0.0), step_dt=1.0)
-    bench.run(40)
+    bench.run(80)
     bench.arm.facts = {"joint_age": 0.2}
     bench.run(200)
     assert bench.core.standing and bench.last.decision.state is State.FAULT
+    bench.core.clear_stop()
+    bench.run(10)
     assert np.abs(np.diff(bench.path(), axis=0)).max() <= CONFIG.joint_speed * DT * (1 + 1e-6)
     assert np.abs(bench.path()[-1] - READY).max() > 0.05

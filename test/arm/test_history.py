@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from reconvla_ros.arm.history import TcpHistory
+from reconvla_ros.arm.history import Standstill, TcpHistory
 
 MS = 1_000_000
 
@@ -23,3 +23,16 @@ def test_close_measurements_are_left_out() -> None:
     for k in range(5):
         history.add(k * 5 * MS, np.full(3, float(k)))
     assert [history.at(t * MS)[0] for t in (0, 15, 20)] == [0.0, 4.0, 4.0]  # type: ignore[index]
+
+
+def test_an_arm_stands_when_no_joint_leaves_its_band_for_the_time() -> None:
+    standstill = Standstill(band=0.01, time=0.1)
+    assert not standstill.still
+    for tick in range(40):  # creeps by 1 mrad each 5 ms: every 50 ms out of the band
+        standstill.update(tick * 5_000_000, np.full(6, 0.001 * tick))
+        assert not standstill.still
+    for tick in range(40, 70):
+        standstill.update(tick * 5_000_000, np.full(6, 0.039))
+    assert standstill.still
+    standstill.update(70 * 5_000_000, np.array([0.039, 0.039, 0.2, 0.039, 0.039, 0.039]))
+    assert not standstill.still

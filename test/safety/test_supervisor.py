@@ -10,7 +10,7 @@ GOOD = Facts()
 SECOND = 1_000_000_000
 BAD = {
     "bus_lost": {"bus_ok": False},
-    "feedback_stale": {"joint_age": 0.11},
+    "feedback_stale": {"joint_age": 0.06},
     "arm_status": {"arm_status": 7},
     "joint_comm": {"comm_bits": 0b100},
     "motor": {"motor_bits": (64, 64, 66, 64, 64, 64)},
