@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from reconvla_ros.sim import frames
 from reconvla_ros.sim.arm_io import FirmwareOptions
 from reconvla_ros.sim.bus import ArmBus, BusConfig
+from reconvla_ros.sim.fault_channel import FaultChannel
+from reconvla_ros.sim.faults import HEALTHY, Faults
+from reconvla_ros.sim.faulty_bus import FaultyBus
 from reconvla_ros.sim.firmware import Firmware
 from reconvla_ros.sim.scenes import Scene
 from reconvla_ros.sim.shared_state import Identity, StateWriter, path_for
@@ -33,7 +36,8 @@ class LoopStats:
 class SimulatedArm:
     """The arm of `scene` on the bus `config`; its state goes to shared memory for the cameras.
 
-    Use as a context manager, or call `close`. `run` is real time; `cycle` advances by hand, for tests.
+    Use as a context manager, or call `close`. `run` is real time; `cycle` advances by hand, for tests. It can be made to
+    fail: see `faults` and `fault_channel.py`.
 
     Raises:
         BusError: the bus cannot be opened, or another arm is on it (the message names the port).
@@ -44,15 +48,17 @@ class SimulatedArm:
         self.firmware = Firmware(options or FirmwareOptions())
         self.world = World(scene)
         self.stats = LoopStats()
+        self._faults = HEALTHY
         self._sensed = self.world.sensed()
         model = self.world.model
         identity = Identity(scene.name, scene.seed, scene.digest, model.nq, model.nv)
         self._writer = StateWriter(path_for(config.name), identity)
         try:
-            self._bus = ArmBus(config)
+            self._bus = FaultyBus(ArmBus(config))
         except BaseException:
             self._writer.close()
             raise
+        self._channel = FaultChannel(config.name)
 
     def __enter__(self) -> SimulatedArm:
         return self
@@ -62,8 +68,18 @@ class SimulatedArm:
 
     def close(self) -> None:
         """Leave the bus and remove the shared state; safe to call twice."""
+        self._channel.close()
         self._bus.close()
         self._writer.close()
+
+    @property
+    def faults(self) -> Faults:
+        """What is wrong with the arm; may be set from any thread and comes into effect with the next cycle."""
+        return self._faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self._faults = faults
 
     def run(self, stop: threading.Event) -> None:
         """Run in real time until `stop` is set, on absolute deadlines.
@@ -87,6 +103,9 @@ class SimulatedArm:
 
     def cycle(self, steps: int = 1) -> None:
         """Take what came in, advance `steps` cycles of 5 ms, send the feedback of the last one, publish the state."""
+        self._channel.serve(self._take_faults)
+        faults = self._bus.faults = self._faults
+        self.firmware.suffer(faults)
         for can_id, data in self._bus.received():
             self.firmware.receive(can_id, data)
         before = self.stats.cycles // SLOW_EVERY
@@ -100,6 +119,10 @@ class SimulatedArm:
         self._writer.publish(time.time_ns(), self.world.time, data.qpos, data.qvel)
         self.firmware.sensed = self._sensed
         self._send(self.stats.cycles // SLOW_EVERY != before)
+
+    def _take_faults(self, faults: Faults) -> int:
+        self._faults = faults
+        return time.monotonic_ns()
 
     def _send(self, slow: bool) -> None:
         self._bus.send_cycle(frames.FAST_IDS, self.firmware.fast())

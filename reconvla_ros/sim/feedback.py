@@ -28,11 +28,17 @@ class Gripper:
 
 @dataclass
 class Motor:
-    """One joint motor; `due` is when a pending enable takes effect [s], `deaf` swallows the first one after a reset."""
+    """One joint motor; `due` is when a pending enable takes effect [s], `deaf` swallows the first one after a reset.
+
+    `bits` are the foc error bits; `temperature` [C] and `voltage` [V] are what it reports.
+    """
 
     enabled: bool = False
     due: float | None = None
     deaf: bool = False
+    bits: int = 0
+    temperature: int = 34
+    voltage: float = 24.0
 
 
 @dataclass
@@ -44,6 +50,7 @@ class Word:
     move_mode: int = 0
     speed: int = 0
     limit_bits: int = 0
+    comm_bits: int = 0
     moving: bool = False
 
 
@@ -54,7 +61,7 @@ def _thousandths(value: float) -> int:
 
 def fast(word: Word, sensed: Sensed, gripper_enabled: bool, has_gripper: bool, chain: Chain) -> bytes:
     """The 14 frames of a 200 Hz cycle, in the order of `frames.FAST_IDS`, 8 bytes each."""
-    status = (word.ctrl_mode, word.arm_status, word.move_mode, 0, int(word.moving), 0, word.limit_bits, 0)
+    status = (word.ctrl_mode, word.arm_status, word.move_mode, 0, int(word.moving), 0, word.limit_bits, word.comm_bits)
     position = sensed.position.tolist()
     joints = [round(angle / frames.DEG) for angle in position]
     # The flange is reported for the joints as reported, rounding included, as encoders give them.
@@ -74,5 +81,6 @@ def slow(motors: Iterable[Motor]) -> bytes:
     """The six frames of a 40 Hz cycle, in the order of `frames.SLOW_IDS`, 8 bytes each."""
     values: list[int] = []
     for motor in motors:
-        values += (240, 32, 34, 0x40 if motor.enabled else 0, 0)  # 24.0 V, two temperatures [C], bits, bus current
+        bits = motor.bits | (0x40 if motor.enabled else 0)
+        values += (round(10 * motor.voltage), motor.temperature - 2, motor.temperature, bits, 0)  # 0.1 V, C, C, bits, A
     return frames.pack_slow(values)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from reconvla_ros.sim import feedback, frames
+from reconvla_ros.sim import faults, feedback, frames
 from reconvla_ros.sim.arm_io import Drive, FirmwareOptions, Sensed, Servo
 from reconvla_ros.sim.chain import Chain, matrix_from_rpy
 from reconvla_ros.sim.feedback import Gripper, Motor, Word
@@ -26,6 +26,7 @@ Float = NDArray[np.float64]
 GRIPPER_SPEED = 0.2  # [m/s] of the total opening; a guess
 LIMIT_SLACK = 2e-3  # [rad] flash keeps tenths of a degree, and the folded arm stands on its limits
 MOVING_BAND = 0.01  # [rad] "reached" is reported inside it
+_DEAF = (faults.E_STOPPED, faults.COLLIDED)  # the status in which no target is taken
 
 
 @dataclass
@@ -41,6 +42,7 @@ class Firmware:
         self.motors = [Motor() for _ in range(6)]
         self.gripper = Gripper()
         self.word = Word()
+        self.faults = faults.HEALTHY
         self.sensed = Sensed(np.zeros(6), np.zeros(6), np.zeros(6))
         self._smoother = JointSmoother(np.zeros(6))
         self._target: Float = np.zeros(6)
@@ -75,13 +77,14 @@ class Firmware:
             self.gripper = Gripper()
             self.word = Word()
             self._line = None
+            faults.strike(self.faults, faults.HEALTHY, self.word, self.motors)
         if command["teach"] or command["track"]:
             self.ignored["teaching"] += 1
 
     def _mode(self, _can_id: int, data: bytes) -> None:
         command = frames.counts(frames.MODE, data)
         ctrl, move = command["ctrl_mode"], command["move_mode"]
-        if self.word.arm_status == 1 or ctrl not in (0, 1) or command["speed"] > 100:
+        if self.word.arm_status == 1 or self.faults.teach or ctrl not in (0, 1) or command["speed"] > 100:
             self.ignored["mode"] += 1
         elif command["follow"] or move > 2:
             self.ignored["MIT or following"] += 1
@@ -125,7 +128,7 @@ class Firmware:
             self.word.arm_status = 4 if self.word.limit_bits else 0
 
     def _obeys(self, *modes: int) -> bool:
-        ok = self.word.ctrl_mode == 1 and self.word.move_mode in modes and self.word.arm_status != 1
+        ok = self.word.ctrl_mode == 1 and self.word.move_mode in modes and self.word.arm_status not in _DEAF
         if not ok:
             self.ignored["target in another mode"] += 1
         return ok
@@ -187,11 +190,23 @@ class Firmware:
     def _not_modelled(self, can_id: int, _data: bytes) -> None:
         self.ignored[frames.LAYOUTS[can_id].name if can_id in frames.LAYOUTS else "MIT or following"] += 1
 
+    def suffer(self, new: faults.Faults) -> None:
+        """From now on have these faults, and no other."""
+        if new is not self.faults:
+            hold = faults.strike(new, self.faults, self.word, self.motors)
+            self.faults = new
+            if hold:
+                self._line = None
+                for j, angle in enumerate(self.sensed.position.tolist()):
+                    self._smoother.restart(j, angle)
+                    self._target[j] = angle
+
     # --- one cycle ---------------------------------------------------------------------------------------------------
     def tick(self, now: float, sensed: Sensed) -> Drive:
         """Advance to `now` [s, monotonic] with fresh sensor values; time never advances more than 20 ms in one tick."""
         dt = min(max(now - self._now, 0.0), 0.02) if self._now is not None else 0.0
         self._now, self.sensed = now, sensed
+        faults.powerless(self.faults, self.motors)
         here = sensed.position.tolist()
         for j, motor in enumerate(self.motors):
             if motor.due is not None and now >= motor.due:
