@@ -160,7 +160,9 @@ class Row:
 
 def table(rows: list[Row]) -> str:
     """For a terminal."""
-    lines = [f"{'fault':<18} {'runs':>4} {'p50 ms':>8} {'max ms':>8} {'allowed':>9} {'step rad':>9} {'old':>4} {'drop':>5}  verdict"]
+    lines = [
+        f"{'fault':<15} {'runs':>4} {'p50 ms':>8} {'max ms':>8} {'allowed':>9} {'step rad':>9} {'old':>4} {'drop':>4}  verdict"
+    ]
     for row in rows:
         r = row.as_json()
         allowed = "-" if r["deadline_ms"] is None else f"{r['deadline_ms']:g}"
@@ -168,7 +170,7 @@ def table(rows: list[Row]) -> str:
             allowed = f"{r['deadline_p50_ms']:g}/{allowed}"
         times = [f"{r[k]:>8.1f}" if r[k] is not None else f"{'-':>8}" for k in ("p50_ms", "max_ms")]
         lines.append(
-            f"{row.fault:<18} {r['runs']:>4} {times[0]} {times[1]} {allowed:>9} {r['largest_step_rad']:>9.5f} "
-            f"{r['old_chunks_executed']:>4} {'YES' if r['dropped'] else 'no':>5}  {r['verdict']}"
+            f"{row.fault:<15} {r['runs']:>4} {times[0]} {times[1]} {allowed:>9} {r['largest_step_rad']:>9.5f} "
+            f"{r['old_chunks_executed']:>4} {'YES' if r['dropped'] else 'no':>4}  {r['verdict']}"
         )
     return "\n".join(lines)

@@ -52,7 +52,7 @@ class Mover:
         self.chunks = self.nans = 0
         self._tcp: Pose | None = None
         self._origin: Pose | None = None
-        self._side = 1.0
+        self._side, self._clock_ns = 1.0, 0
         self._chunk = node.create_publisher(ChunkMessage, "policy/action_chunk", qos.COMMAND)
         self._status = node.create_publisher(PolicyStatus, "policy/status", qos.STATUS)
         node.create_subscription(PoseStamped, "arm/ee_pose", self._on_pose, qos.NEWEST)
@@ -72,9 +72,9 @@ class Mover:
             self._status.publish(PolicyStatus(state="RUNNING" if self.task_id else "IDLE", task_id=self.task_id,
                                               checkpoint_kind="bench", chunks=self.chunks))  # fmt: skip
 
-    def begin(self, task_id: str) -> None:
-        """Move the arm for this task; where it was at the first call is the middle."""
-        self._origin = self._origin or self._tcp
+    def begin(self, task_id: str, clock_ns: int = 0) -> None:
+        """Move the arm for this task; where it was at the first call is the middle. Stamps are `clock_ns` ahead of ours."""
+        self._origin, self._clock_ns = self._origin or self._tcp, clock_ns
         self.task_id, self.say = task_id, Say.GOOD
 
     def publish(self) -> None:
@@ -88,7 +88,7 @@ class Mover:
             ahead = origin.position + np.array([0.0, self._side * _REACH, 0.0])
         opening = IN_FORCE_OPENING if self.say is Say.GOOD else FORBIDDEN_OPENING
         chunk = ActionChunk(
-            time.time_ns(), self.task_id, self.chunks, STEP_DT, tcp, np.tile(ahead, (STEPS, 1)),
+            time.time_ns() + self._clock_ns, self.task_id, self.chunks, STEP_DT, tcp, np.tile(ahead, (STEPS, 1)),
             np.tile(origin.quaternion, (STEPS, 1)), np.full(STEPS, opening),
         )  # fmt: skip
         message = convert.to_chunk(chunk)
