@@ -57,7 +57,7 @@ def test_a_quaternion_must_have_unit_length() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"positions": np.zeros((0, 3))}, "at least one step"),
+        ({"positions": np.zeros((0, 3))}, "1..1000 steps, got 0"),
         ({"positions": np.full((5, 3), np.inf)}, "must be finite"),
         ({"gripper": np.zeros(4)}, "chunk.gripper: expected shape"),
         ({"quaternions": np.zeros((5, 4))}, "unit length"),
