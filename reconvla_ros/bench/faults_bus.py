@@ -23,6 +23,7 @@ from reconvla_ros.errors import BusError
 from reconvla_ros.types import Float
 
 QUANTUM = float(np.radians(1e-3))  # [rad] one count of a joint target
+HOST = "host:"  # so begin the words on a drop that the host asked for
 _GROUP = "239.74.163.2"  # python-can's own IPv4 group
 _OPENING = 1e-6  # [m] one count of a gripper target
 _FIRST_JOINTS, _JOINT_IDS, _GRIPPER = 0x155, (0x155, 0x156, 0x157), 0x159
@@ -103,9 +104,9 @@ class BusLog:
             if was and not on:
                 self._drops.append((at, f"motor {can_id - _MOTORS[0] + 1} lost its power"))
         elif can_id == _STOP and data[0]:
-            self._drops.append((at, f"0x150 byte 0 = {data[0]}: the arm sinks or falls"))
+            self._drops.append((at, f"{HOST} 0x150 byte 0 = {data[0]}: the arm sinks or falls"))
         elif can_id == _POWER and data[1] == 1:
-            self._drops.append((at, f"0x471 cuts the power of motor {data[0]}"))
+            self._drops.append((at, f"{HOST} 0x471 cuts the power of motor {data[0]}"))
 
     def powered(self) -> bool:
         """Whether all six motors say that they have power."""

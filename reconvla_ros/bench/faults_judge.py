@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
-from reconvla_ros.bench.faults_bus import QUANTUM, Recording
+from reconvla_ros.bench.faults_bus import HOST, QUANTUM, Recording
 from reconvla_ros.types import Float
 
 STILL = 0.1  # [s] without a changed target after which the arm counts as standing: twenty ticks
@@ -66,7 +66,7 @@ def judge(recording: Recording, when: Instants, rules: Rules) -> Outcome:
     moved = times[1:][change > 0.0]
     after = moved[moved > when.fault]
     steps = change[times[1:] > when.since]
-    old = _forbidden(recording, when) + (0 if rules.goes_on else _resumed(after, when, rules.ramp))
+    old = _forbidden(recording, when.since) + (0 if rules.goes_on else _resumed(after, when, rules.ramp))
     return Outcome(
         last=float(after[-1] - when.fault) if len(after) else 0.0,
         step=float(steps.max()) if len(steps) else 0.0,
@@ -76,10 +76,20 @@ def judge(recording: Recording, when: Instants, rules: Rules) -> Outcome:
     )
 
 
-def _forbidden(recording: Recording, when: Instants) -> int:
+def by_host(recording: Recording) -> Recording:
+    """Without what the arm says of its power, where its word is part of the fault."""
+    return replace(recording, drops=[drop for drop in recording.drops if drop[1].startswith(HOST)])
+
+
+def aftermath(recording: Recording) -> Outcome:
+    """The recovery: the arm may be held anew, but no old command may pass, and it may not be dropped."""
+    return Outcome(0.0, 0.0, 0.0, _forbidden(recording, -np.inf), tuple(words for _, words in recording.drops))
+
+
+def _forbidden(recording: Recording, since: float) -> int:
     """How many gripper targets moved towards the opening that nobody may ask for any more."""
     middle = 0.5 * (IN_FORCE_OPENING + FORBIDDEN_OPENING)
-    seen = [opening for at, opening in recording.openings if at > when.since]
+    seen = [opening for at, opening in recording.openings if at > since]
     return sum(now != before and now > middle for before, now in zip([0.0, *seen], seen, strict=False))
 
 
@@ -160,9 +170,7 @@ class Row:
 
 def table(rows: list[Row]) -> str:
     """For a terminal."""
-    lines = [
-        f"{'fault':<15} {'runs':>4} {'p50 ms':>8} {'max ms':>8} {'allowed':>9} {'step rad':>9} {'old':>4} {'drop':>4}  verdict"
-    ]
+    lines = [f"{'fault':<15} {'runs':>4} {'p50 ms':>8} {'max ms':>8} {'allowed':>9} {'step rad':>9}  old drop  verdict"]
     for row in rows:
         r = row.as_json()
         allowed = "-" if r["deadline_ms"] is None else f"{r['deadline_ms']:g}"

@@ -68,7 +68,7 @@ def _arm(*choices: Faults) -> Callable[[FaultRig, int], Instants]:
 def _process(name: str, number: signal.Signals) -> Callable[[FaultRig, int], Instants]:
     def strike(rig: FaultRig, run: int) -> Instants:
         rig.mover.say = Say.NOTHING
-        return _at(rig.processes.signal(name, number))
+        return _at(rig.processes.send(name, number))
 
     return strike
 
@@ -88,12 +88,12 @@ def _cancel(rig: FaultRig, run: int) -> Instants:
 
 
 def _driver_stopped(rig: FaultRig, run: int) -> Instants:
-    at = rig.processes.signal("driver", signal.SIGSTOP)
+    at = rig.processes.send("driver", signal.SIGSTOP)
     rig.mover.say = Say.FORBIDDEN
     rig.mover.publish()  # waits in the driver's queue, and is over when it is read
     rig.mover.say = Say.NOTHING
     time.sleep(_SECONDS_STOPPED)
-    return Instants(at, at, rig.processes.signal("driver", signal.SIGCONT))
+    return Instants(at, at, rig.processes.send("driver", signal.SIGCONT))
 
 
 def _clock(rig: FaultRig, run: int) -> Instants:

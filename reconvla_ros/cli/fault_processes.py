@@ -57,7 +57,7 @@ class FaultProcesses(Supervisor):
         run = self.running.get(name)
         return run is not None and run.process.poll() is None
 
-    def signal(self, name: str, number: signal.Signals) -> float:
+    def send(self, name: str, number: signal.Signals) -> float:
         """Send a signal to a process of the graph; when [s since the epoch]."""
         at = time.time()
         os.kill(self.running[name].process.pid, number)
@@ -70,14 +70,14 @@ class FaultProcesses(Supervisor):
     def end(self, name: str, number: signal.Signals) -> None:
         """Send a signal that ends it, and wait for that; nothing when it has ended."""
         if self.alive(name):
-            self.signal(name, number)
+            self.send(name, number)
             self.running[name].process.wait(timeout=_END)
 
     def thaw(self) -> None:
         """Let every process go on that was stopped."""
         for name in list(self._frozen):
             if self.alive(name):
-                self.signal(name, signal.SIGCONT)
+                self.send(name, signal.SIGCONT)
         self._frozen.clear()
 
     def keep_busy(self) -> float:

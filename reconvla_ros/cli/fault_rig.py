@@ -68,7 +68,7 @@ class FaultRig:
         chosen = [s for s in describe(given) if s.name in names]
         for spec in chosen:
             if spec.name in CAMERAS:
-                spec.parameters |= {"width": _CAMERA_SIZE[0], "height": _CAMERA_SIZE[1]}
+                spec.parameters.update(width=_CAMERA_SIZE[0], height=_CAMERA_SIZE[1])
             if spec.name == "driver":
                 spec.parameters["auto_ready"] = False  # the rig asks for it, and so knows when it is over
             if spec.name == "policy":
@@ -117,7 +117,7 @@ class FaultRig:
         Chunks keep the stamps of before until the next `begin`.
         """
         self._clock_ns += faults_clock.JUMP_NS if number == signal.SIGUSR1 else -faults_clock.JUMP_NS
-        return self._processes.signal("driver", number)
+        return self._processes.send("driver", number)
 
     # --- faults of the arm -------------------------------------------------------------------------------------------
     def strike(self, faults: Faults) -> float:
@@ -219,14 +219,18 @@ class FaultRig:
     def recover(self, *, policy: bool = False, jumping: bool = False) -> str:
         """Make the graph whole by its public services and by starting what has ended; "" or why that did not do."""
         try:
-            self._quietly("task/cancel")
-            self.mover.say = Say.NOTHING
             self.start_missing(policy=policy, jumping=jumping)
             if not wait_until(self._cleared, 10.0):
                 return self.why()
         except ReconVlaError as error:
             return str(error)
+        finally:
+            self.mover.say = Say.NOTHING
         return ""
+
+    def cancel(self) -> None:
+        """End the task, if it runs; whatever is said for it from now on is old."""
+        self._quietly("task/cancel")
 
     def start_missing(self, *, policy: bool, jumping: bool) -> None:
         """`start`, unless all is up."""
