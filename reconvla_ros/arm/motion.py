@@ -115,7 +115,7 @@ class Motion:
         self._goal_pose = Pose(result.command.position, result.command.quaternion)
         self._goal_gripper = self._goal_gripper if result.command.gripper is None else result.command.gripper
         if self._walker is None:
-            self._walker = self._kinematics.tcp(self._braking_point())
+            self._walk_from(self._braking_point())
         return result
 
     def _solve_goal(self, result: Filtered, reference: Reference) -> Filtered:
@@ -173,6 +173,7 @@ class Motion:
             self._trajectory.reset(self._trajectory.position)
         else:
             self._trajectory.reset(self._reference.joints)
+            self._solution = self._reference.joints
             self._goal_gripper = self._reference.gripper
 
     def advance(self, wait: str = "") -> Step:
@@ -183,7 +184,8 @@ class Motion:
         problem = ("leash", wait) if wait else self._track()
         if problem:
             self._trajectory.stop()
-            self._walker = None if self._goal_pose is None else self._kinematics.tcp(self._braking_point())
+            if self._goal_pose is not None:
+                self._walk_from(self._braking_point())
         unsent, self._unsent = self._unsent, False
         if not self._trajectory.moving and not self._gripper_left():
             held = JointCommand(reference.joints, reference.gripper) if unsent else None
@@ -218,7 +220,7 @@ class Motion:
                 self._trajectory.set_target(self._goal_joints)
             return ()
         if walker is None:
-            walker = self._walker = self._kinematics.tcp(self._braking_point())
+            walker = self._walk_from(self._braking_point())
         if float(np.abs(self._solution - self._trajectory.position).max()) > _LAG:
             return ()
         distance = float(np.linalg.norm(goal.position - walker.position))
@@ -237,6 +239,11 @@ class Motion:
         high = np.minimum(limits.joint_upper, np.maximum(limits.soft_upper, reference.joints))
         self._trajectory.set_target(np.clip(joints, low, high))
         return ()
+
+    def _walk_from(self, joints: Float) -> Pose:
+        """Set the governor there; were `_solution` left ahead of it, the governor could wait for ever for the joints."""
+        self._walker, self._solution = self._kinematics.tcp(joints), joints
+        return self._walker
 
     def _next(self, reference: Reference) -> Filtered:
         """The filtered command of this tick, the motion advanced with it."""

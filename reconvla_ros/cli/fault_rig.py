@@ -23,8 +23,9 @@ from reconvla_ros.sim.faults import HEALTHY, Faults
 _BASE = ("simulator", "driver", "task")
 _POLICY = (*CAMERAS, "policy")
 _UP = 60.0  # [s] for a process to become active
+_TOLD = 0.3  # [s] after which arm/status, 10 Hz, tells of what was taken
 _PATIENCE = 3.0  # [s] for a service
-_FAST = 0.15  # [rad/s] a joint target faster than this is a motion worth breaking; joint1 does 0.3 on the way
+_FAST = 0.25  # [rad/s] a joint target faster than this is a motion worth breaking; joint1 does 0.3 on the way
 _CIRCLE = 0.03  # [rad/s] the scripted policy's circle is slower
 _CAMERA_RATE, _CAMERA_SIZE = 20, (160, 120)  # [Hz], [px]: what the policy looks at does not matter here
 _POLICY_RATE = 4.0  # [Hz] chunks of 0.5 s overlap, so that the arm moves steadily
@@ -101,8 +102,9 @@ class FaultRig:
 
     def _get_ready(self) -> None:
         """Go to where tasks begin, and wait for it."""
-        at = self.trigger("arm/ready")
-        arrived = wait_until(lambda: self._told_after(at + 0.5) and self._holds(), _UP)
+        self.trigger("arm/ready")
+        taken = time.time()
+        arrived = wait_until(lambda: self._told_after(taken + _TOLD) and self._holds(), _UP)
         if not arrived:
             raise SetupError(f"fault bench: the arm does not get ready: {self.why()}")
 
@@ -169,7 +171,8 @@ class FaultRig:
         if self._status is None:
             return "no arm/status"
         s = self._status[1]
-        return f"{s.state} {s.reason}".strip() + f", lease {s.source}"
+        counts = ", ".join(f"{name} {count}" for name, count in zip(s.reasons, s.reason_counts, strict=False))
+        return f"{s.state} {s.reason}".strip() + f", lease {s.source}, task {s.task_id!r}, reasons: {counts or 'none'}"
 
     def _state(self) -> str:
         return str(self._status[1].state) if self._status is not None and self._told_after(time.time() - 0.5) else ""
