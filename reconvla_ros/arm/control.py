@@ -54,6 +54,7 @@ class DriverCore:
         self._pursuit = Pursuit(self._requests, self._motion, self._standstill, self.count)
         self._result: TickResult | None = None
         self._sent_at, self._tick_reason = 0, ""
+        self._powering = False  # the arm is being given a target by `enable`: nobody else gives one
         self._history, self._hold_ns = TcpHistory(), int(1e9 / config.hold_rate)
 
     @property
@@ -92,8 +93,8 @@ class DriverCore:
         if self._result is None:
             return Accepted(False, "not_ready", "the driver has not heard the arm yet")
         decision, refusal = self._result.decision, self.preflight.refusal
-        if self.stop_latched:
-            return Accepted(False, "not_ready", "a stop is latched")
+        if self.stop_latched or self._powering:
+            return Accepted(False, "not_ready", "a stop is latched" if self.stop_latched else "the motors get power")
         if not decision.may_move:
             return Accepted(False, "not_ready", f"the driver is {decision.state.value}: {decision.reason}")
         return Accepted(False, "preflight", refusal) if refusal else None
@@ -172,7 +173,10 @@ class DriverCore:
             if result is None or result.state is None or not result.report.gripper_enabled:
                 return False, "the gripper has no power; pull it open by hand"
             self.stop("arm/release was called")
-            self._motion.anchor(result.state.position, result.state.gripper)
+            if self._motion.reference is None and (
+                why := self._motion.anchor(result.state.position, result.state.gripper)
+            ):
+                return False, f"stopped; {why[1]}"
             self._motion.set_gripper(self.limits.gripper_range)
             return True, "stopped; the gripper opens. arm/clear_stop when everyone is clear"
 
@@ -184,7 +188,15 @@ class DriverCore:
         """
         if on:
             self.preflight.require()
-            self._arm.enable()
+            self._powering = True
+            try:
+                held = self._arm.enable()
+                with self._lock:
+                    if held is not None:  # the next motion starts from it
+                        self._motion.forget()
+                        self._motion.anchor(held.position, held.gripper or 0.0)
+            finally:
+                self._powering = False
         else:
             require_parked(self._arm.state(), self._config.parked_within, self.standing)
             self._arm.disable()
@@ -208,38 +220,36 @@ class DriverCore:
                 decision = Decision(State.DISCONNECTED, str(error), False)
                 self._result = TickResult(now_ros_ns, decision, self.holder, self._requests.task_id, ArmReport())
                 return self._result
-            decision = self.supervisor.update(
-                now_mono_ns, facts(report, state, self._config.dry_run, not self._motion.arrived)
-            )
-            tcp = self.kinematics.tcp(state.position)
-            self._history.add(state.stamp_ns, tcp.position)
+            found = facts(report, state, self._config.dry_run, not self._motion.arrived)
+            decision = self.supervisor.update(now_mono_ns, found)
+            powered = found.connected and all(found.enabled)  # a fault or a stop may hide that the power is gone
+            if self._history.due(state.stamp_ns):
+                self._history.add(state.stamp_ns, self.kinematics.tcp(state.position).position)
             self._standstill.update(now_mono_ns, state.position)
             if decision.may_move:
                 self._pursuit.follow(state, now_mono_ns)
             else:
-                self._fall_back(decision, state)
+                self._fall_back(decision, state, powered)
             step = self._motion.advance(self._motion.behind(state.position, self._config.joint_leash))
-            applied = self._send(step, now_mono_ns, decision)
+            applied = self._send(step, now_mono_ns) if powered else None
             verdict, reason, detail = self._judgement(step)
             self._result = TickResult(
-                now_ros_ns, decision, self.holder, self._requests.task_id, report, state, tcp,
+                now_ros_ns, decision, self.holder, self._requests.task_id, report, state, self.kinematics,
                 self._pursuit.asked, applied, verdict, reason, detail,
             )  # fmt: skip
             return self._result
 
-    def _fall_back(self, decision: Decision, state: ArmState) -> None:
+    def _fall_back(self, decision: Decision, state: ArmState, powered: bool) -> None:
         """No motion now: freeze; forget the target when the arm is not (or no longer) where it was sent."""
         was_free = self._result is None or self._result.decision.may_move
         if was_free and decision.state is not State.STOPPED:  # `stop` has frozen everything by itself
             self._pursuit.freeze()
-        if decision.state in (State.DISABLED, State.DISCONNECTED):
+        if not powered:
             self._motion.forget()
         elif decision.state is State.FAULT and not decision.blind and self._motion.reference is not None:
             self._pursuit.rest(state)
 
-    def _send(self, step: Step, now_mono_ns: int, decision: Decision) -> JointCommand | None:
-        if decision.state in (State.DISCONNECTED, State.DISABLED):
-            return None
+    def _send(self, step: Step, now_mono_ns: int) -> JointCommand | None:
         if step.command is not None:
             self._arm.send(step.command)
             self._sent_at = now_mono_ns

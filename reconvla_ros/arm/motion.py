@@ -22,6 +22,7 @@ from reconvla_ros.types import Float, JointCommand, Pose
 
 _LAG = 0.15  # [rad] the governor waits while the joints are further than this behind it
 _REANCHOR = 0.05  # [rad] a resting target further from the arm than this is forgotten: someone moved the arm
+_STOP_SLACK = 0.05  # [rad] feedback this far beyond a limit (an arm on its stops) is taken for the limit
 _SPEED_SHARE = 0.999  # the motion is scaled to this share of a speed limit, so that the filter has nothing to clamp
 
 
@@ -85,13 +86,25 @@ class Motion:
         self._drop_goal()
         self._trajectory.reset(self._trajectory.position)  # nothing runs on, or the arm would count as moving for ever
 
-    def anchor(self, joints: Float, gripper: float) -> None:
-        """Take the measured arm as the reference, unless the arm still is where it was sent."""
+    def anchor(self, joints: Float, gripper: float, still: bool = True) -> tuple[str, str] | tuple[()]:
+        """Take the measured arm as the reference, unless it is where it was sent; `still`: the arm stands.
+
+        Returns (reason, words) why not: one that swings would leave it at once, and from outside its range it leaps.
+        """
         if self._reference is not None:
-            near = float(np.abs(self._reference.joints - joints).max()) <= _REANCHOR
-            if self._trajectory.moving or near:
-                return
+            off = float(np.abs(self._reference.joints - joints).max())
+            if self._trajectory.moving or off <= _REANCHOR:
+                return ()
+            if not still:
+                return "leash", f"leash: the arm is {off:.3f} rad from where it was sent, and moves"
+            gripper = self._reference.gripper  # who moved the arm did not ask for another opening
         inside = np.clip(joints, self._limits.joint_lower, self._limits.joint_upper)
+        joint = int(np.argmax(np.abs(inside - joints)))
+        if abs(inside[joint] - joints[joint]) > _STOP_SLACK:
+            words = (
+                f"joint{joint + 1} is at {joints[joint]:.3f} rad, allowed up to {inside[joint]:.3f}: move it by hand"
+            )
+            return "joint_range", f"joint_range: {words}"
         opening = min(max(gripper, 0.0), self._limits.gripper_range)
         tcp = self._kinematics.tcp(inside)
         # What the arm holds must be what the next motion starts from: a reference taken from the arm is sent once.
@@ -101,6 +114,7 @@ class Motion:
         self._solution = inside
         self._drop_goal()
         self._goal_gripper = opening
+        return ()
 
     def set_pose(self, pose: Pose, gripper: float | None, age: float) -> Filtered:
         """A Cartesian goal; refused, the goal before it is dropped. Needs `anchor` first."""

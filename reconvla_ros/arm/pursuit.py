@@ -10,7 +10,7 @@ from reconvla_ros.arm.history import Standstill
 from reconvla_ros.arm.motion import Motion
 from reconvla_ros.arm.requests import Requests
 from reconvla_ros.arm.tick import Asked
-from reconvla_ros.safety.filter import Filtered, Verdict
+from reconvla_ros.safety.filter import Command, Filtered, Verdict
 from reconvla_ros.types import ArmState
 
 
@@ -47,8 +47,7 @@ class Pursuit:
             return
         if self.asked is not None and self.asked.wanted is not None and self.asked.wanted.key == wanted.key:
             return
-        self._motion.anchor(state.position, state.gripper)
-        filtered = self._motion.set_pose(wanted.pose, wanted.gripper, wanted.age)
+        filtered = self._away(state) or self._motion.set_pose(wanted.pose, wanted.gripper, wanted.age)
         self._count(filtered.verdict, filtered.reason)
         if filtered.verdict is Verdict.REFUSED:
             self._motion.stop()
@@ -56,8 +55,7 @@ class Pursuit:
 
     def run_errand(self, state: ArmState, position: tuple[float, ...]) -> Filtered:
         """Go to a joint position (6,) [rad] at the ordinary limits; refused, nothing is asked for."""
-        self._motion.anchor(state.position, state.gripper)
-        filtered = self._motion.set_joints(np.array(position), None)
+        filtered = self._away(state) or self._motion.set_joints(np.array(position), None)
         self._count(filtered.verdict, filtered.reason)
         if filtered.verdict is not Verdict.REFUSED:
             self.asked, self._errand = Asked(None, filtered), True
@@ -67,6 +65,12 @@ class Pursuit:
         """Hold where the arm is, should it stand elsewhere than where it was sent."""
         if self._motion.arrived and self._standstill.still:
             self._motion.anchor(state.position, state.gripper)
+
+    def _away(self, state: ArmState) -> Filtered | None:
+        """Refuse a goal for an arm that nothing can start from."""
+        why = self._motion.anchor(state.position, state.gripper, self._standstill.still)
+        nothing = Command(np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]))
+        return Filtered(Verdict.REFUSED, nothing, *why) if why else None
 
     def freeze(self) -> None:
         """Forget every request; the target stays where it was sent last."""

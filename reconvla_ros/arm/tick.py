@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from reconvla_ros import tables
+from reconvla_ros.arm.kinematics import Kinematics
 from reconvla_ros.arm.protocol import ArmReport
 from reconvla_ros.arm.requests import Wanted
 from reconvla_ros.errors import ArmError
@@ -25,7 +27,7 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class TickResult:
-    """What one tick saw and did. `state`, `tcp` are None while the arm says nothing; `applied` is what was sent."""
+    """What one tick saw and did. `state` is None while the arm says nothing; `applied` is what was sent."""
 
     stamp_ns: int
     decision: Decision
@@ -33,12 +35,17 @@ class TickResult:
     task_id: str
     report: ArmReport
     state: ArmState | None = None
-    tcp: Pose | None = None
+    kinematics: Kinematics | None = None
     asked: Asked | None = None
     applied: JointCommand | None = None
     verdict: Verdict = Verdict.PASSED
     reason: str = ""
     detail: str = ""
+
+    @cached_property
+    def tcp(self) -> Pose | None:
+        """The measured TCP in base_link; worked out by the first who asks, which is not the tick."""
+        return None if self.state is None or self.kinematics is None else self.kinematics.tcp(self.state.position)
 
 
 def facts(report: ArmReport, state: ArmState, dry_run: bool, moving: bool) -> Facts:

@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from reconvla_ros.cli import bench_driver, bench_faults
 from reconvla_ros.errors import SetupError
 
 
@@ -36,17 +37,6 @@ def _soak(options: argparse.Namespace) -> int:
     return 1 if result["violations"] else 0
 
 
-def _faults(options: argparse.Namespace) -> int:
-    from reconvla_ros.cli.bench_faults import main as faults
-
-    if options.json:
-        _write(options.json, [])
-    status, result = faults(options)
-    if options.json:
-        _write(options.json, result)
-    return status
-
-
 def _write(path: Path, result: object) -> None:
     try:
         path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -65,12 +55,7 @@ def main(words: list[str]) -> int:
     soak.add_argument("--seed", type=int, default=0, help="the same seed is the same run [0]")
     soak.add_argument("--json", type=Path, help="write the result here")
     soak.set_defaults(run=_soak)
-    faults = benches.add_parser(
-        "faults", help="break the running graph in every way; the arm stops, holds, keeps power"
-    )
-    faults.add_argument("--runs", type=_count, default=20, help="of each fault [20]")
-    faults.add_argument("--only", nargs="+", metavar="NAME", help="these faults only, e.g. e_stop bus_dead")
-    faults.add_argument("--json", type=Path, help="write the result here")
-    faults.set_defaults(run=_faults)
+    bench_driver.add(benches, _write)
+    bench_faults.add(benches, _write)
     options = parser.parse_args(words)
     return int(options.run(options))

@@ -1,134 +1,43 @@
-"""`reconvla bench faults`: break the running graph in every way we know, many times, and see that the arm stops and holds."""
+"""`reconvla bench faults`: break the running graph in every way we know, many times; the arm stops, holds, keeps power."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import sys
-import time
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-
-from reconvla_ros.arm.settings import DriverConfig
-from reconvla_ros.bench.faults_judge import Instants, Row, aftermath, by_host, judge, table
-from reconvla_ros.cli import places
-from reconvla_ros.cli.client import wait_until
-from reconvla_ros.cli.fault_list import Fault, faults
-from reconvla_ros.cli.fault_rig import FaultRig
-from reconvla_ros.cli.network import free_domain, free_udp_port
-from reconvla_ros.config import load, node_parameters
-from reconvla_ros.errors import ReconVlaError, SetupError, choices
-from reconvla_ros.policy.settings import PolicyConfig
-
-_START_UP = 40.0  # [s] of the graph, for the estimate
-_ANSWER = 1.0  # [s] for the arm to say again, after a fault, that it has its power
-_ATTEMPTS = 3  # at a run whose arm does not get to move
+from typing import Any
 
 
-def chosen(only: list[str]) -> list[Fault]:
-    """The faults named, or all.
-
-    Raises:
-        SetupError: there is none of that name.
-    """
-    config = places.share() / "config"
-    known = faults(load(DriverConfig, config / "piper.yaml", "driver"), _policy(config / "policy.yaml"))
-    names = [fault.name for fault in known]
-    for name in only:
-        if name not in names:
-            raise SetupError(f"--only {choices(name, names)}")
-    return [fault for fault in known if not only or fault.name in only]
+def add(benches: Any, write: Callable[[Path, object], None]) -> None:
+    """Register the sub-command; `write` puts a result into a file."""
+    parser = benches.add_parser(
+        "faults", help="break the running graph in every way; the arm stops, holds, keeps power"
+    )
+    parser.add_argument("--runs", type=_count, default=20, help="of each fault [20]")
+    parser.add_argument("--only", nargs="+", metavar="NAME", default=[], help="these faults only, e.g. e_stop bus_dead")
+    parser.add_argument("--json", type=Path, help="write the result here")
+    parser.set_defaults(run=lambda options: run(options, write))
 
 
-def _policy(path: Path) -> PolicyConfig:
-    values = node_parameters(path, "policy")
-    return PolicyConfig(max_image_age=values.get("max_image_age", PolicyConfig.max_image_age))
+def _count(word: str) -> int:
+    value = int(word)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
 
 
-def run(options: argparse.Namespace) -> list[Row]:
-    """All runs of all chosen faults, with progress on stderr."""
-    wanted = chosen(options.only or [])
-    seconds = _START_UP + options.runs * sum(fault.costs for fault in wanted)
-    _say(f"{len(wanted)} faults, {options.runs} runs each: about {seconds / 60.0:.0f} minutes")
-    os.environ["ROS_DOMAIN_ID"] = str(free_domain())
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    rows = []
-    rig = FaultRig(places.state() / "faults", free_udp_port())
-    try:
-        for number, fault in enumerate(wanted, 1):
-            rows.append(_row(rig, fault, options.runs, f"[{number}/{len(wanted)}]"))
-    finally:
-        rig.close()
-    return rows
+def run(options: argparse.Namespace, write: Callable[[Path, object], None]) -> int:
+    """0 = every bound kept, 1 = not."""
+    from reconvla_ros.bench.faults_judge import table
+    from reconvla_ros.cli.fault_runs import chosen, run_all
 
-
-def _row(rig: FaultRig, fault: Fault, runs: int, place: str) -> Row:
-    began = time.monotonic()
-    row = Row(fault.name, fault.rules, fault.note)
-    rig.start(policy=fault.policy, jumping=fault.jumping)
-    for number in range(runs):
-        _begin(rig, fault, row)
-        rig.log.forget()
-        when = fault.strike(rig, number)
-        _one(rig, fault, row, when)
-        newest = row.outcomes[-1]
-        _say(f"{place} {fault.name} {number + 1}/{runs}: {1e3 * newest.last:.1f} ms, step {newest.step:.5f} rad"
-             + (f", {newest.old} OLD COMMANDS" if newest.old else "") + "".join(f", {w}" for w in newest.drops),
-             last=number + 1 == runs)  # fmt: skip
-    verdict = "; ".join(row.broken()) or "ok"
-    _say(f"{place} {fault.name}: {verdict} ({time.monotonic() - began:.0f} s)")
-    return row
-
-
-def _begin(rig: FaultRig, fault: Fault, row: Row) -> None:
-    """Get the arm to move; a graph that does not is built anew."""
-    for attempt in range(_ATTEMPTS):
-        try:
-            rig.begin(policy=fault.policy)
-            return
-        except ReconVlaError as error:
-            if attempt + 1 == _ATTEMPTS:
-                raise
-            _rebuild(rig, fault, row, str(error))
-
-
-def _rebuild(rig: FaultRig, fault: Fault, row: Row, why: str) -> None:
-    row.restarts += 1
-    _say(f"{fault.name}: not recovered by services ({why}); the graph is started anew")
-    rig.rebuild(policy=fault.policy, jumping=fault.jumping)
-
-
-def _one(rig: FaultRig, fault: Fault, row: Row, when: Instants) -> None:
-    """Watch and judge; then repair and recover, while forbidden chunks go on to come: none may be executed then either."""
-    time.sleep(fault.watch)
-    until = time.time()
-    recording = rig.log.recording(when.since, until)
-    if fault.blinds:
-        recording = by_host(recording)
-    rig.cancel()
-    rig.repair()
-    if not wait_until(rig.log.powered, _ANSWER):
-        recording.drops.append((until, "a motor has no power after the fault"))
-    outcome = judge(recording, when, fault.rules)
-    why = rig.recover(policy=fault.policy, jumping=fault.jumping)
-    late = aftermath(rig.log.recording(until, time.time()))
-    row.outcomes.append(replace(outcome, old=outcome.old + late.old, drops=outcome.drops + late.drops))
-    if why:
-        _rebuild(rig, fault, row, why)
-
-
-def _say(text: str, *, last: bool = True) -> None:
-    """One line; on a terminal those that are not `last` are written over."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="\n" if last else "", file=sys.stderr, flush=True)
-    else:
-        print(text, file=sys.stderr, flush=True)
-
-
-def main(options: argparse.Namespace) -> tuple[int, list[dict[str, object]]]:
-    """(1 when a bound is broken, the list of faults.json); the table goes to the terminal."""
-    rows = run(options)
+    wanted = chosen(options.only)
+    if options.json:
+        write(options.json, [])  # a path that cannot be written is known before the work, not after
+    rows = run_all(wanted, options.runs)
+    if options.json:
+        write(options.json, [row.as_json() for row in rows])
     print(table(rows))
-    broken = [row for row in rows if row.broken()]
-    print(f"{len(rows) - len(broken)} of {len(rows)} faults within their bounds")
-    return (1 if broken else 0), [row.as_json() for row in rows]
+    kept = sum(not row.broken() for row in rows)
+    print(f"{kept} of {len(rows)} faults within their bounds")
+    return 0 if kept == len(rows) else 1

@@ -33,6 +33,7 @@ class FakeArm:
         self.gripper = 0.03
         self.enabled = (True,) * 6
         self.follows = True
+        self.seed: JointCommand | None = None
         self.stamp_ns = ROS_START
         self.facts: dict[str, Any] = {}
         self.setup = HEALTHY
@@ -57,9 +58,10 @@ class FakeArm:
     def inspect(self) -> ArmSetup:
         return self.setup
 
-    def enable(self, timeout: float = 5.0) -> None:
+    def enable(self, timeout: float = 5.0) -> JointCommand | None:
         self.calls.append("enable")
         self.enabled = (True,) * 6
+        return self.seed
 
     def send(self, command: JointCommand) -> None:
         self.sent.append(command)
