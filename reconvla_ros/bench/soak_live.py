@@ -75,7 +75,8 @@ class LiveCore:
 
     def stop(self) -> None:
         """Stop; from the answer on the target stands."""
-        epoch = self._epoch
+        # A clear that is under way may be served after the stop: then nobody knows whether it is latched.
+        epoch = self._epoch if "clear_stop" not in self._pending else -1
         self.moments.append(time.monotonic())
         self._call("stop", lambda _: self._tell("stopped", True, True) if epoch == self._epoch else None)
 
