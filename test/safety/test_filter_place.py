@@ -150,16 +150,17 @@ def test_a_table_ahead_is_refused_now() -> None:
 
 
 def colliding() -> tuple[Float, Float]:
-    """Joints just before the palm touches the shoulder, tool down beside the base, and the step that would do it."""
+    """Joints just before the gripper touches the shoulder, tool down beside the base, and the step that would do it."""
 
     def joints_at(x: float) -> Float:
-        return ARM.solve(Pose(np.array([x, 0.0, 0.08]), Rotation.from_euler("y", np.pi).as_quat()), OPEN)
+        turn = Rotation.from_euler("z", 0.8) * Rotation.from_euler("y", np.radians(165.0))
+        return ARM.solve(Pose(np.array([x, 0.0, 0.08]), turn.as_quat()), OPEN)
 
     def clear(x: float) -> float:
         looked = LIMITS.body.look(joints_at(x)[None], 0.03).clearance[0]
         return min(v for v, (reason, _) in zip(looked, LIMITS.body.items, strict=True) if reason == "self_collision")
 
-    near, far = 0.08, 0.13
+    near, far = 0.115, 0.14
     assert clear(near) < 0.0 < clear(far)
     while far - near > 1e-6:
         middle = (near + far) / 2
