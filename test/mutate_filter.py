@@ -4,7 +4,7 @@
 
 Each mutant is one change of one of the files below, made in the memory of a forked process, which then runs
 test/safety/test_filter*.py until the first failure. Kinds: every rule of RULES left out; every condition taken for true and for
-false; every comparison turned to the strict or the lax one; every minimum and maximum swapped; every clamp undone. A mutant that
+false; every comparison reversed; every minimum and maximum swapped; every clamp undone. A mutant that
 no test notices has survived. Exit status 1 when one has that is not among EQUAL, which change nothing that could be seen.
 """
 
@@ -25,8 +25,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SAFETY = ROOT / "reconvla_ros" / "safety"
 FILES = ("filter.py", "case.py", "rules_input.py", "rules_place.py", "rules_motion.py")
-TESTS = sorted(str(p) for p in (ROOT / "test" / "safety").glob("test_filter*.py"))
-STRICT = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt}
+# Those that take long last.
+TESTS = sorted((str(p) for p in (ROOT / "test" / "safety").glob("test_filter*.py")), key=lambda p: "propert" in p)
 SWAPPED = {"min": "max", "max": "min", "minimum": "maximum", "maximum": "minimum"}
 # Mutants that cannot be told from the original, with the reason. A word of `Mutant.name` each.
 EQUAL: dict[str, str] = {}
@@ -157,7 +157,7 @@ def _run(mutant: Mutant) -> int:
 def main(words: list[str]) -> int:
     """0 = every mutant that can be told from the original was noticed."""
     os.chdir(ROOT)
-    os.environ["HYPOTHESIS_PROFILE"] = "mutants"
+    os.environ["FILTER_EXAMPLES"] = "100"
     wanted = [m for m in mutants() if all(word in f"{m.file} {m.name}" for word in words if word != "--list")]
     if "--list" in words:
         print(*(f"{m.file} {m.name}" for m in wanted), sep="\n")
