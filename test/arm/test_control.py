@@ -454,3 +454,12 @@ def test_an_arm_outside_its_range_is_not_driven_into_it_by_a_leap() -> None:
     bench.run(1)
     assert bench.arm.sent == [] and bench.last.reason == "joint_range" and "move it by hand" in bench.last.detail
     assert not bench.core.ready()[0]
+
+
+def test_the_filter_knows_the_geometry_of_an_older_firmware() -> None:
+    arm = FakeArm(READY)
+    arm.setup = replace(arm.setup, firmware="S-V1.5-2")
+    arm.facts = {"flange": None}
+    core = DriverCore(arm, CONFIG)
+    assert core.limits.variant == core.kinematics.variant == 0
+    assert np.allclose(core.limits.body.look(READY[None], 0.0).tcp[0], core.kinematics.tcp(READY).position)
