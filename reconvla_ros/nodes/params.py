@@ -42,6 +42,8 @@ def declare(node: Node, cls: type[T]) -> T:
             raise ConfigError(f"node {node.get_name()}: unknown parameter {choices(name, sorted(fields))}")
     # Every value goes through `build` first, so that our message, with bound and choices, is what the user reads.
     given: dict[str, Any] = {n: p.value for n, p in overrides.items() if n in fields}
+    # A ROS parameter file cannot say of what an empty list is a list, so `[]` arrives as nothing at all.
+    given = {n: [] if v is None and str(fields[n].type).startswith("tuple") else v for n, v in given.items()}
     config = build(cls, given, where=node.get_name())
     _declare_autostart(node)
     for name, field in fields.items():
