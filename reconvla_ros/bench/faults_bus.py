@@ -14,6 +14,7 @@ import struct
 import threading
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import can
 import numpy as np
@@ -122,7 +123,7 @@ class BusLog:
         """Whether a joint target differs from the one before it in the newest `window` [s]."""
         recent = self._sets[-400:]
         begin = time.time() - window
-        return any(now[0] > begin and now[1] != before[1] for before, now in zip(recent, recent[1:], strict=False))
+        return any(now[0] > begin and now[1] != before[1] for before, now in pairwise(recent))
 
     def speed(self, window: float = 0.06) -> float:
         """The largest mean speed of a joint target [rad/s] over the newest `window` [s]; 0 when none is that new."""
