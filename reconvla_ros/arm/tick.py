@@ -13,7 +13,7 @@ from reconvla_ros.arm.protocol import ArmReport
 from reconvla_ros.arm.requests import Wanted
 from reconvla_ros.errors import ArmError
 from reconvla_ros.safety.filter import Filtered, Verdict
-from reconvla_ros.safety.supervisor import Decision, Facts
+from reconvla_ros.safety.supervisor import Decision, Facts, State
 from reconvla_ros.types import N_JOINTS, ArmState, JointCommand, Pose
 
 
@@ -64,6 +64,18 @@ def facts(report: ArmReport, state: ArmState, dry_run: bool, moving: bool) -> Fa
         moving=moving,
         words=(tables.CTRL_MODES.get(report.ctrl_mode, ""), tables.ARM_STATUS.get(report.arm_status, "")),
     )
+
+
+def cannot_go_back(result: TickResult | None) -> str:
+    """Why the arm cannot be moved to free a person, whatever a latched stop says; empty when it can."""
+    if result is None or result.state is None:
+        return "no feedback yet"
+    state = result.decision.state
+    if state in (State.FAULT, State.DISCONNECTED):
+        return f"{state.value}: {result.decision.reason}. Support the arm; arm/power_cycle makes it fall"
+    if not all(result.state.enabled):
+        return "the motors have no power; move it by hand"
+    return ""
 
 
 def require_parked(state: ArmState, bound: float, standing: bool) -> None:
