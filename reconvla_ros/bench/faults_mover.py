@@ -44,12 +44,13 @@ class Mover:
     """Publishes on `node`, in whichever thread spins it. `fake_policy` False leaves `policy/status` to a real one.
 
     Attributes:
-        say: what kind of chunk goes out. task_id: for which task. chunks: how many went out.
+        say: what kind of chunk goes out. task_id: for which task. chunks: how many went out, nans: how many spoilt ones.
     """
 
     def __init__(self, node: Node) -> None:
         self.say, self.task_id, self.fake_policy = Say.NOTHING, "", True
         self.chunks = self.nans = 0
+        self.spoilt_at = 0.0  # [s since the epoch] the newest chunk with NaN
         self._tcp: Pose | None = None
         self._origin: Pose | None = None
         self._side, self._clock_ns = 1.0, 0
@@ -94,8 +95,11 @@ class Mover:
         message = convert.to_chunk(chunk)
         if self.say is Say.NAN:
             self._spoil(message)
+        at = time.time()
         self._chunk.publish(message)
         self.chunks += 1
+        if self.say is Say.NAN:
+            self.spoilt_at = at
 
     def _spoil(self, message: Any) -> None:
         """NaN or infinity into one place, another each time; what goes on the wire must carry it."""

@@ -38,8 +38,8 @@ class FaultRig:
         log: the bus, heard independently. mover: the bench's own policy.
     """
 
-    def __init__(self, folder: Path, port: int) -> None:
-        self._folder, self._port = folder, port
+    def __init__(self, folder: Path, port: int, realtime: str = "auto") -> None:
+        self._port, self._realtime = port, realtime
         self._bus_name = BusConfig(port=port).name
         self._processes = FaultProcesses(folder)
         self._client = Client("faults")
@@ -65,7 +65,8 @@ class FaultRig:
 
     # --- processes ---------------------------------------------------------------------------------------------------
     def _specs(self, names: tuple[str, ...]) -> list[NodeSpec]:
-        given = {"sim_port": str(self._port), "policy": "scripted", "camera_rate": str(_CAMERA_RATE), "scene": "empty"}
+        given = {"sim_port": str(self._port), "policy": "scripted", "camera_rate": str(_CAMERA_RATE), "scene": "empty",
+                 "realtime": self._realtime}  # fmt: skip
         chosen = [s for s in describe(given) if s.name in names]
         for spec in chosen:
             if spec.name in CAMERAS:
