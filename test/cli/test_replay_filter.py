@@ -159,15 +159,14 @@ def test_late_and_replaced_steps_are_counted_and_not_judged(write: Write) -> Non
 
 
 def test_each_target_is_judged_from_where_the_arm_was_then(write: Write) -> None:
-    kinematics = Kinematics()
-    there = kinematics.solve(Pose(TCP.position + np.array([0.0, 0.2, 0.0]), TCP.quaternion), READY)
+    there, beyond = READY + np.array([0.5, 0, 0, 0, 0, 0]), READY + np.array([1.0, 0, 0, 0, 0, 0])
     moved = standing(1.0) + [
         ("/joint_states", T0 + k * 20 * MS, joints(T0 + k * 20 * MS, there)) for k in range(50, 100)
     ]
-    target = (-0.1, 0.3, -0.05)  # 0.32 m from the first place, 0.15 m from the second
+    target = pose(tcp=Kinematics().tcp(beyond))  # further than 0.3 m from the first place, not from the second
     bag = write([
-        *moved, ("/arm/ee_command", T0 + 500 * MS, ee(T0 + 490 * MS, target)),
-        ("/arm/ee_command", T0 + 1500 * MS, ee(T0 + 1490 * MS, target)),
+        *moved,
+        *(("/arm/ee_command", T0 + t * MS, ee(T0 + t * MS, NEAR) | {"pose": target}) for t in (500, 1500)),
     ])  # fmt: skip
     _, result = run(bag)
     assert result["reasons"]["refused"] == {"distance": 1}
