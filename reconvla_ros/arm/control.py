@@ -44,9 +44,9 @@ class DriverCore:
         self._lock = threading.RLock()
         self.verdicts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
-        self.limits = config.limits()
         self.preflight = PreflightGate(arm, config)
         self.kinematics = self.preflight.kinematics
+        self.limits = config.limits(self.kinematics.variant)
         self.supervisor = Supervisor(config.feedback_stale)
         self._requests = Requests(config.chunk_age, config.command_age, self.reasons)
         self._motion = motion_of(config, self.kinematics, self.limits)
@@ -243,6 +243,7 @@ class DriverCore:
             if self._history.due(state.stamp_ns):
                 self._history.add(state.stamp_ns, self.kinematics.tcp(state.position).position)
             self._standstill.update(now_mono_ns, state.position)
+            self._motion.feel(state.position, state.effort)
             if decision.may_move:
                 self._pursuit.follow(state, now_mono_ns)
             else:

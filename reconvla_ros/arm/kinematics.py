@@ -78,6 +78,7 @@ class Kinematics:
         lower: tuple[float, ...] = JOINT_LOWER,
         upper: tuple[float, ...] = JOINT_UPPER,
     ) -> None:
+        self.variant = variant
         self._rows = dh_table(variant)
         self._offset = np.array(tcp_offset, dtype=np.float64)
         self._bounds = [(float(low), float(high)) for low, high in zip(lower, upper, strict=True)]

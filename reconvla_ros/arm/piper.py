@@ -23,6 +23,7 @@ from reconvla_ros.arm import bus as can_bus
 from reconvla_ros.arm import piper_feedback as feedback
 from reconvla_ros.arm.piper_inspect import Inspector
 from reconvla_ros.arm.protocol import ArmReport, ArmSetup
+from reconvla_ros.arm.socket_filter import drop_ids
 from reconvla_ros.errors import ArmError, BusError
 from reconvla_ros.types import N_JOINTS, ArmState, JointCommand
 
@@ -114,6 +115,9 @@ class PiperArm:
         port = sdk.GetCanBus()
         if port.recv_bus is None or port.send_bus is None:
             raise BusError(f"CAN bus {self._address} ({self._address.bus_type}) could not be opened")
+        drop_ids(
+            port.recv_bus, min(can_bus.COMMAND_IDS), 0x15F
+        )  # our own, as on socketcan; each would wake the SDK's reader
         send = port.SendCanMessage
 
         # The SDK logs a failed send and goes on; this is where it is counted and noticed.

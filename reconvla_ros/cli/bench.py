@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from reconvla_ros.cli import bench_driver
+from reconvla_ros.cli import bench_driver, bench_faults
 from reconvla_ros.errors import SetupError
 
 
@@ -56,5 +56,6 @@ def main(words: list[str]) -> int:
     soak.add_argument("--json", type=Path, help="write the result here")
     soak.set_defaults(run=_soak)
     bench_driver.add(benches, _write)
+    bench_faults.add(benches, _write)
     options = parser.parse_args(words)
     return int(options.run(options))
