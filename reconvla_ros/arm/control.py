@@ -11,6 +11,7 @@ from collections import Counter
 
 import numpy as np
 
+from reconvla_ros.arm.feedback_watch import FeedbackWatch
 from reconvla_ros.arm.gate import PreflightGate
 from reconvla_ros.arm.history import Standstill, TcpHistory
 from reconvla_ros.arm.motion import Step, motion_of
@@ -21,7 +22,7 @@ from reconvla_ros.arm.settings import DriverConfig
 from reconvla_ros.arm.tick import TickResult, facts, require_parked
 from reconvla_ros.errors import BusError
 from reconvla_ros.safety.filter import Verdict
-from reconvla_ros.safety.supervisor import Decision, State, Supervisor
+from reconvla_ros.safety.supervisor import Decision, Facts, State, Supervisor
 from reconvla_ros.task.chunk_player import Accepted
 from reconvla_ros.types import ActionChunk, ArmState, EeCommand, JointCommand
 
@@ -52,6 +53,7 @@ class DriverCore:
         self._motion = motion_of(config, self.kinematics, self.limits)
         self._standstill = Standstill()
         self._pursuit = Pursuit(self._requests, self._motion, self._standstill, self.count)
+        self._watch, self._losses = FeedbackWatch(config.feedback_frozen), 0
         self._result: TickResult | None = None
         self._sent_at, self._tick_reason = 0, ""
         self._history, self._hold_ns = TcpHistory(), int(1e9 / config.hold_rate)
@@ -208,9 +210,7 @@ class DriverCore:
                 decision = Decision(State.DISCONNECTED, str(error), False)
                 self._result = TickResult(now_ros_ns, decision, self.holder, self._requests.task_id, ArmReport())
                 return self._result
-            decision = self.supervisor.update(
-                now_mono_ns, facts(report, state, self._config.dry_run, not self._motion.arrived)
-            )
+            decision = self.supervisor.update(now_mono_ns, self._facts(report, state, now_mono_ns))
             tcp = self.kinematics.tcp(state.position)
             self._history.add(state.stamp_ns, tcp.position)
             self._standstill.update(now_mono_ns, state.position)
@@ -226,6 +226,16 @@ class DriverCore:
                 self._pursuit.asked, applied, verdict, reason, detail,
             )  # fmt: skip
             return self._result
+
+    def _facts(self, report: ArmReport, state: ArmState, now_mono_ns: int) -> Facts:
+        """What the supervisor judges; an arm that was out of reach is not where it was sent any more."""
+        if report.losses != self._losses:
+            self._losses = report.losses
+            self._motion.forget()
+        reference, dry_run = self._motion.reference, self._config.dry_run
+        target = reference.joints if reference is not None and not dry_run else None
+        found = self._watch.update(now_mono_ns, state, target)
+        return facts(report, state, dry_run, not self._motion.arrived, found, self._config.temperature_hot)
 
     def _fall_back(self, decision: Decision, state: ArmState) -> None:
         """No motion now: freeze; forget the target when the arm is not (or no longer) where it was sent."""

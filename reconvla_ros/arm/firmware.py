@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _TEXT = re.compile(r"S-V(\d+)\.(\d+)-(\d+)")
+_QUARTER_EFFORT = (1, 8, 2)  # up to here joints 1 to 3 report a quarter of their torque
 _NEW_ZEROS = (1, 6, 3)  # from here on joints 2 and 3 have their zeros 2 degrees elsewhere (`dh_is_offset` 1)
 
 
@@ -18,3 +19,9 @@ def dh_variant(text: str) -> int:
     """`dh_is_offset`: 0 before S-V1.6-3, 1 from it on and, as in the SDK, where the version is unknown."""
     known = version(text)
     return 0 if known is not None and known < _NEW_ZEROS else 1
+
+
+def effort_scale(text: str) -> tuple[float, ...]:
+    """What the reported effort of joints 1..6 is to be multiplied with (6,); ones where the version is unknown."""
+    known = version(text)
+    return (4.0,) * 3 + (1.0,) * 3 if known is not None and known <= _QUARTER_EFFORT else (1.0,) * 6

@@ -1,14 +1,12 @@
 """The PiPER behind piper_sdk, the same code for `can0` and for a simulated bus. One instance per process and bus.
 
-What is tamed here (piper.md of piper_sdk 0.6.2): instances are singletons by name, so each open makes a new name; two
-threads that send corrupt each other's frames, so one lock guards every send; `isOk` counts our own frames, so freshness
-is judged by 0x2A1 and 0x2A5 alone; getters hand out live objects and zeros before the first frame; sends never raise;
-targets are whole thousandths.
+What is tamed here (piper_sdk 0.6.2), beside the connection itself (`piper_link.py`): two threads that send corrupt each
+other's frames, so one lock guards every send; getters hand out live objects and zeros before the first frame; targets
+are whole thousandths.
 """
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -16,12 +14,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from piper_sdk import C_PiperInterface_V2, LogLevel
 
 from reconvla_ros import tables
 from reconvla_ros.arm import bus as can_bus
+from reconvla_ros.arm import firmware
 from reconvla_ros.arm import piper_feedback as feedback
 from reconvla_ros.arm.piper_inspect import Inspector
+from reconvla_ros.arm.piper_link import Link
 from reconvla_ros.arm.protocol import ArmReport, ArmSetup
 from reconvla_ros.errors import ArmError, BusError
 from reconvla_ros.types import N_JOINTS, ArmState, JointCommand
@@ -34,7 +33,6 @@ _GRIPPER_PERIOD_NS = 100_000_000
 _SEED_SLACK = 0.05  # [rad] feedback this far beyond a limit (an arm on its stops) is seeded on the limit
 _JOINT_MODE = 1
 _CAN_MODE = 1
-_instances = itertools.count()
 
 
 class PiperArm:
@@ -71,9 +69,9 @@ class PiperArm:
         self._last: JointCommand | None = None
         self._mode_ns = self._gripper_ns = 0
         self._gripper_sent: int | None = None
+        self._link: Link | None = None
+        self._losses = 0
         self._firmware = ""
-        self._sent = 0
-        self._bus_ok = True
 
     def open(self) -> None:
         """See `Arm.open`."""
@@ -83,6 +81,8 @@ class PiperArm:
             self._listen()
             self._connect()
             self._await_feedback()
+            if self._link is not None:
+                self._link.tend()
         except BaseException:
             self.close()
             raise
@@ -104,28 +104,9 @@ class PiperArm:
         )
 
     def _connect(self) -> None:
-        name = f"{self._address.key}#{next(_instances)}"
-        sdk = C_PiperInterface_V2(name, judge_flag=False, can_auto_init=False, logger_level=LogLevel.SILENT)
-        try:
-            with can_bus.bus_defaults(self._address):
-                sdk.CreateCanBus(self._address.channel, bustype=self._address.bus_type, judge_flag=False)
-        except ConnectionError as error:
-            raise BusError(f"CAN bus {self._address} ({self._address.bus_type}): {error}") from error
-        port = sdk.GetCanBus()
-        if port.recv_bus is None or port.send_bus is None:
-            raise BusError(f"CAN bus {self._address} ({self._address.bus_type}) could not be opened")
-        send = port.SendCanMessage
-
-        # The SDK logs a failed send and goes on; this is where it is counted and noticed.
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            outcome = send(*args, **kwargs)
-            self._bus_ok = outcome is port.CAN_STATUS.SEND_MESSAGE_SUCCESS
-            self._sent += self._bus_ok
-            return outcome
-
-        port.SendCanMessage = counted
-        sdk.ConnectPort(piper_init=False)
-        self._sdk, self._inspector, self._firmware = sdk, Inspector(sdk, self._lock), ""
+        self._link = Link(self._address, self._clock)
+        self._sdk, self._firmware, self._losses = self._link.sdk, "", 0
+        self._inspector = Inspector(self._sdk, self._lock)
 
     def _await_feedback(self) -> None:
         """Wait until every value `state` gives came from a frame; ask for the firmware meanwhile."""
@@ -157,11 +138,13 @@ class PiperArm:
 
     def state(self) -> ArmState:
         """See `Arm.state`."""
-        return feedback.state(self._require())
+        return feedback.state(self._require(), firmware.effort_scale(self._firmware))
 
     def report(self) -> ArmReport:
         """See `Arm.report`."""
         sdk, now = self._require(), self._clock()
+        link = self._link
+        assert link is not None
         if not self._firmware and self._inspector is not None:
             self._firmware = self._inspector.firmware()
         return replace(
@@ -169,8 +152,10 @@ class PiperArm:
             firmware=self._firmware,
             status_age=self._status.age(sdk.GetArmStatus().time_stamp, now),
             joint_age=self._joints.age(sdk.GetArmJointMsgs().time_stamp, now),
-            bus_ok=self._bus_ok,
-            frames_sent=self._sent,
+            bus_ok=link.send_ok,
+            frames_sent=link.sent,
+            losses=link.watch.losses,
+            link=link.watch.words,
         )
 
     def inspect(self) -> ArmSetup:
@@ -229,9 +214,11 @@ class PiperArm:
         return JointCommand(inside, max(0.0, state.gripper))
 
     def send(self, command: JointCommand) -> None:
-        """See `Arm.send`."""
+        """See `Arm.send`. To an arm that is out of reach nothing is sent, and what it was sent before is forgotten."""
         self._require()
         with self._lock:
+            if self._out_of_reach():
+                return
             now = self._clock()
             if now - self._mode_ns >= _MODE_PERIOD_NS:
                 self._mode_ns = now
@@ -243,6 +230,15 @@ class PiperArm:
                     self._gripper_ns = now
                     self._send_gripper(command.gripper)
             self._last = command
+
+    def _out_of_reach(self) -> bool:
+        """Whether the bus is lost; after a loss the old target is not to be held any more."""
+        watch = self._link.watch if self._link is not None else None
+        if watch is None:
+            return True
+        if watch.losses != self._losses:
+            self._losses, self._last = watch.losses, None
+        return watch.lost
 
     def _send_mode(self) -> None:
         self._sdk.MotionCtrl_2(_CAN_MODE, _JOINT_MODE, self._speed, 0, 0, self._mounting)
@@ -256,8 +252,9 @@ class PiperArm:
 
     def hold(self) -> None:
         """See `Arm.hold`."""
-        if self._last is not None:
-            self.send(self._last)
+        with self._lock:
+            if not self._out_of_reach() and self._last is not None:
+                self.send(self._last)
 
     def damped_stop(self) -> None:
         """See `Arm.damped_stop`."""
@@ -281,8 +278,8 @@ class PiperArm:
     def close(self) -> None:
         """See `Arm.close`."""
         with self._lock:
-            sdk, self._sdk = self._sdk, None
+            link, self._link, self._sdk = self._link, None, None
             self._last = None
-            if sdk is not None:
-                sdk.DisconnectPort()
+        if link is not None:
+            link.close()
         self._bus_lock.release()

@@ -42,6 +42,20 @@ class DriverConfig:
         "keep", "how the base is mounted (0x151 byte 5)", options=("keep", "upright", "left", "right")
     )
     feedback_stale: float = param(0.05, "feedback older than this is a fault: hold", unit="s", low=0.02, high=1.0)
+    feedback_frozen: float = param(
+        0.05, "joints that read the same for this long while the target moves are a fault", unit="s", low=0.02, high=1.0
+    )
+    temperature_warm: float = param(
+        60.0, "a motor or driver this hot is a warning (our choice)", unit="C", low=30.0, high=120.0
+    )
+    temperature_hot: float = param(
+        75.0, "a motor or driver this hot is a fault: hold, do not move (our choice)", unit="C", low=30.0, high=120.0
+    )
+    voltage_low: float = param(20.0, "a supply below is a warning; 24 V are nominal", unit="V", low=0.0, high=60.0)
+    voltage_high: float = param(28.0, "a supply above is a warning; 24 V are nominal", unit="V", low=0.0, high=60.0)
+    effort_share: float = param(
+        0.8, "a joint torque above this share of the largest (32 N m, 8 from joint4 on) is a warning", low=0.1, high=1.0
+    )
     chunk_age: float = param(5.0, "a chunk whose observation is older is refused", unit="s", low=0.05, high=60.0)
     command_age: float = param(
         0.3, "a single end-effector command older than this is refused", unit="s", low=0.01, high=1.0

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from reconvla_ros import tables
+from reconvla_ros.arm.feedback_watch import Finding
 from reconvla_ros.arm.protocol import ArmReport
 from reconvla_ros.arm.requests import Wanted
 from reconvla_ros.errors import ArmError
 from reconvla_ros.safety.filter import Filtered, Verdict
 from reconvla_ros.safety.supervisor import Decision, Facts
 from reconvla_ros.types import N_JOINTS, ArmState, JointCommand, Pose
+
+_FINE = Finding()
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +45,10 @@ class TickResult:
     detail: str = ""
 
 
-def facts(report: ArmReport, state: ArmState, dry_run: bool, moving: bool) -> Facts:
-    """What the supervisor judges."""
+def facts(
+    report: ArmReport, state: ArmState, dry_run: bool, moving: bool, found: Finding = _FINE, hot: float = math.inf
+) -> Facts:
+    """What the supervisor judges; `found` in the feedback, `hot` is too hot [C]."""
     return Facts(
         connected=report.joint_stamp_ns > 0 and report.status_stamp_ns > 0,
         bus_ok=report.bus_ok,
@@ -55,6 +61,11 @@ def facts(report: ArmReport, state: ArmState, dry_run: bool, moving: bool) -> Fa
         # In a dry run nobody powers the motors; the decisions shall be those of a powered arm all the same.
         enabled=(True,) * N_JOINTS if dry_run else state.enabled,
         moving=moving,
+        feedback=found.name,
+        feedback_words=found.words,
+        link=report.link,
+        hottest=max(*report.motor_temperatures, *report.driver_temperatures),
+        hot=hot,
         words=(tables.CTRL_MODES.get(report.ctrl_mode, ""), tables.ARM_STATUS.get(report.arm_status, "")),
     )
 
