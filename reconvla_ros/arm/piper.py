@@ -21,6 +21,7 @@ from reconvla_ros.arm import firmware
 from reconvla_ros.arm import piper_feedback as feedback
 from reconvla_ros.arm.piper_inspect import Inspector
 from reconvla_ros.arm.piper_link import Link
+from reconvla_ros.arm.piper_modes import JointMode, Mode
 from reconvla_ros.arm.protocol import ArmReport, ArmSetup
 from reconvla_ros.errors import ArmError, BusError
 from reconvla_ros.types import N_JOINTS, ArmState, JointCommand
@@ -31,7 +32,6 @@ _FIRST_FEEDBACK = 3.0  # [s] for the first complete set of frames
 _MODE_PERIOD_NS = 200_000_000  # 0x151 is repeated at 5 Hz: a mode frame that got lost must not last
 _GRIPPER_PERIOD_NS = 100_000_000
 _SEED_SLACK = 0.05  # [rad] feedback this far beyond a limit (an arm on its stops) is seeded on the limit
-_JOINT_MODE = 1
 _CAN_MODE = 1
 
 
@@ -45,6 +45,9 @@ class PiperArm:
         gripper_effort: [N m].
         wait: how long `open` waits for the first frame [s].
         clock: monotonic [ns].
+        gripper: whether one is fitted; else nothing is sent to it, and 0x2A8 is not waited for.
+        mode: how it is told where to go.
+        stop: asked while `open` waits; True ends the wait.
     """
 
     def __init__(
@@ -55,12 +58,16 @@ class PiperArm:
         gripper_effort: float = 1.0,
         wait: float = 0.0,
         clock: Callable[[], int] = time.monotonic_ns,
+        gripper: bool = True,
+        mode: Mode | None = None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._address = address
         self._speed = speed_percent
         self._mounting = _MOUNTING[mounting]
         self._effort = round(gripper_effort * 1000.0)
-        self._clock, self._wait = clock, wait
+        self._clock, self._wait, self._stop = clock, wait, stop
+        self._gripper, self._mode = gripper, mode or JointMode()
         self._lock = threading.RLock()
         self._bus_lock = can_bus.BusLock(address)
         self._sdk: Any = None
@@ -95,6 +102,8 @@ class PiperArm:
             can_bus.refuse_foreign_commands(self._address, heard)
             if can_bus.STATUS_ID in heard:
                 return
+            if self._stop():
+                raise BusError(f"CAN bus {self._address}: told to end while waiting for the arm")
             if time.monotonic() >= end:
                 break
         seen = ", ".join(f"{i:#05x}" for i in sorted(heard)) or "nothing"
@@ -120,13 +129,15 @@ class PiperArm:
                     ("0x2A1", sdk.GetArmStatus().time_stamp > 0),
                     # The rate is above 0 only when all three joint frames flow.
                     ("0x2A5..0x2A7", sdk.GetArmJointMsgs().Hz > 0),
-                    ("0x2A8", sdk.GetArmGripperMsgs().time_stamp > 0),
+                    ("0x2A8", not self._gripper or sdk.GetArmGripperMsgs().time_stamp > 0),
                     ("0x261..0x266", sdk.GetArmLowSpdInfoMsgs().time_stamp > 0),
                 )
                 if not there
             ]
             if not missing:
                 return
+            if self._stop():
+                raise BusError(f"CAN bus {self._address}: told to end while waiting for the arm")
             if time.monotonic() > deadline:
                 raise BusError(f"CAN bus {self._address}: {', '.join(missing)} missing after {_FIRST_FEEDBACK} s")
             time.sleep(0.02)
@@ -167,7 +178,8 @@ class PiperArm:
     def enable(self, timeout: float = 5.0) -> None:
         """See `Arm.enable`. Motors 1 to 6 one by one: number 7 would also move the gripper on some firmware."""
         sdk, deadline = self._require(), time.monotonic() + timeout
-        if self._last is not None and all(self.state().enabled) and self._in_joint_mode():
+        self._mode.require(self.report().firmware)
+        if self._last is not None and all(self.state().enabled) and self._in_mode():
             return  # it holds, or moves: a seed would step back to where the arm is
         self._last = None  # `hold` must not send an arm that has just got power to where it was before
         while off := [i + 1 for i, on in enumerate(self.state().enabled) if not on]:
@@ -181,18 +193,18 @@ class PiperArm:
         while True:
             with self._lock:
                 self._send_mode()
-                self._send_joints(seed.position)
+                self._mode.target(sdk, seed.position)
                 self._send_gripper(seed.gripper or 0.0)
                 self._last = seed
             time.sleep(0.05)
-            if self._in_joint_mode():
+            if self._in_mode():
                 return
             if time.monotonic() > deadline:
-                raise ArmError(f"CAN joint mode was not taken within {timeout:g} s; {self._say_status()}")
+                raise ArmError(f"CAN mode (move mode {self._mode.code}) was not taken within {timeout:g} s; {self._say_status()}")
 
-    def _in_joint_mode(self) -> bool:
+    def _in_mode(self) -> bool:
         report = self.report()
-        return (report.ctrl_mode, report.move_mode) == (_CAN_MODE, _JOINT_MODE)
+        return (report.ctrl_mode, report.move_mode) == (_CAN_MODE, self._mode.code)
 
     def _say_status(self) -> str:
         report = self.report()
@@ -223,7 +235,7 @@ class PiperArm:
             if now - self._mode_ns >= _MODE_PERIOD_NS:
                 self._mode_ns = now
                 self._send_mode()
-            self._send_joints(command.position)
+            self._mode.target(self._sdk, command.position)
             if command.gripper is not None:
                 wanted = round(command.gripper * 1e6)
                 if wanted != self._gripper_sent or now - self._gripper_ns >= _GRIPPER_PERIOD_NS:
@@ -241,12 +253,11 @@ class PiperArm:
         return watch.lost
 
     def _send_mode(self) -> None:
-        self._sdk.MotionCtrl_2(_CAN_MODE, _JOINT_MODE, self._speed, 0, 0, self._mounting)
-
-    def _send_joints(self, position: np.ndarray) -> None:
-        self._sdk.JointCtrl(*(round(float(v) * feedback.MILLIDEGREES) for v in position))
+        self._mode.select(self._sdk, self._speed, self._mounting)
 
     def _send_gripper(self, opening: float) -> None:
+        if not self._gripper:
+            return
         self._gripper_sent = round(opening * 1e6)
         self._sdk.GripperCtrl(self._gripper_sent, self._effort, 1, 0)
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from reconvla_ros.arm import health
 from reconvla_ros.arm.bus import BusAddress
 from reconvla_ros.arm.control import DriverCore
 from reconvla_ros.arm.dry_run import DryRun
@@ -159,8 +160,10 @@ class DriverNode(ManagedNode):
         if self._problem or decision.state in (State.FAULT, State.DISCONNECTED):
             return ERROR, self._problem or f"{decision.state.value}: {decision.reason}", values
         refusal = self._core.preflight.refusal
-        level = OK if decision.may_move and not refusal else WARN
-        return level, f"{decision.state.value} {refusal or decision.reason}".strip(), values
+        state = self._newest.state
+        look = health.warnings(self._newest.report, state, self.config) if state is not None else ()
+        level = OK if decision.may_move and not refusal and not look else WARN
+        return level, f"{decision.state.value} {refusal or decision.reason or '; '.join(look)}".strip(), values
 
 
 def main() -> int:
