@@ -8,6 +8,7 @@ fingertips. Quaternions are x y z w.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,16 +38,23 @@ def frozen_array(name: str, value: ArrayLike, shape: tuple[int | None, ...]) -> 
         array = np.array(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ShapeError(f"{name}: not a numeric array ({error})") from error
-    if array.ndim != len(shape) or any(
-        want is not None and want != got for want, got in zip(shape, array.shape, strict=True)
+    if array.shape != shape and (
+        array.ndim != len(shape)
+        or any(want is not None and want != got for want, got in zip(shape, array.shape, strict=True))
     ):
         wanted = tuple("any" if n is None else n for n in shape)
         raise ShapeError(f"{name}: expected shape {wanted}, got {array.shape}")
-    if not np.isfinite(array).all():
+    # Plain floats where there are few: a tick of the driver makes dozens of these, and numpy costs more to ask.
+    finite = all(map(math.isfinite, array.tolist())) if array.shape in _SHORT else bool(np.isfinite(array).all())
+    if not finite:
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise ShapeError(f"{name}{list(where)}: must be finite, got {array[where]}")
     array.setflags(write=False)
     return array
+
+
+_SHORT = ((3,), (4,), (6,))
+_UNIT = 1e-15  # a length this near to one is not improved by a division
 
 
 def _set(instance: object, name: str, value: Any) -> None:
@@ -63,10 +71,12 @@ class Pose:
     def __post_init__(self) -> None:
         _set(self, "position", frozen_array("pose.position", self.position, (3,)))
         quaternion = frozen_array("pose.quaternion", self.quaternion, (4,))
-        norm = float(np.linalg.norm(quaternion))
-        if abs(norm - 1.0) > 1e-3:
+        norm = math.hypot(*quaternion.tolist())
+        if not abs(norm - 1.0) <= 1e-3:
             raise ShapeError(f"pose.quaternion: must have unit length within 1e-3, got length {norm:.6g}")
-        _set(self, "quaternion", frozen_array("pose.quaternion", quaternion / norm, (4,)))
+        if abs(norm - 1.0) > _UNIT:
+            quaternion = frozen_array("pose.quaternion", quaternion / norm, (4,))
+        _set(self, "quaternion", quaternion)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +150,8 @@ class ArmState:
     def __post_init__(self) -> None:
         for name in ("position", "velocity", "effort"):
             _set(self, name, frozen_array(f"arm_state.{name}", getattr(self, name), (N_JOINTS,)))
-        frozen_array("arm_state.gripper", [self.gripper, self.gripper_effort], (2,))
+        if not (math.isfinite(self.gripper) and math.isfinite(self.gripper_effort)):
+            raise ShapeError(f"arm_state.gripper: must be finite, got {self.gripper} m, {self.gripper_effort} N")
         if len(self.enabled) != N_JOINTS:
             raise ShapeError(f"arm_state.enabled: expected {N_JOINTS} flags, got {len(self.enabled)}")
 

@@ -11,7 +11,6 @@ from collections import Counter
 
 import numpy as np
 
-from reconvla_ros.arm.feedback_watch import FeedbackWatch
 from reconvla_ros.arm.gate import PreflightGate
 from reconvla_ros.arm.history import Standstill, TcpHistory
 from reconvla_ros.arm.motion import Step, motion_of
@@ -19,10 +18,10 @@ from reconvla_ros.arm.protocol import Arm, ArmReport
 from reconvla_ros.arm.pursuit import Pursuit
 from reconvla_ros.arm.requests import Requests
 from reconvla_ros.arm.settings import DriverConfig
-from reconvla_ros.arm.tick import TickResult, facts, require_parked
+from reconvla_ros.arm.tick import Senses, TickResult, cannot_go_back, require_parked
 from reconvla_ros.errors import BusError
 from reconvla_ros.safety.filter import Verdict
-from reconvla_ros.safety.supervisor import Decision, Facts, State, Supervisor
+from reconvla_ros.safety.supervisor import Decision, State, Supervisor
 from reconvla_ros.task.chunk_player import Accepted
 from reconvla_ros.types import ActionChunk, ArmState, EeCommand, JointCommand
 
@@ -45,17 +44,18 @@ class DriverCore:
         self._lock = threading.RLock()
         self.verdicts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
-        self.limits = config.limits()
         self.preflight = PreflightGate(arm, config)
         self.kinematics = self.preflight.kinematics
+        self.limits = config.limits(self.kinematics.variant)
         self.supervisor = Supervisor(config.feedback_stale)
         self._requests = Requests(config.chunk_age, config.command_age, self.reasons)
         self._motion = motion_of(config, self.kinematics, self.limits)
         self._standstill = Standstill()
         self._pursuit = Pursuit(self._requests, self._motion, self._standstill, self.count)
-        self._watch, self._losses = FeedbackWatch(config.feedback_frozen), 0
+        self._senses = Senses(config)
         self._result: TickResult | None = None
         self._sent_at, self._tick_reason = 0, ""
+        self._powering = False  # the arm is being given a target by `enable`: nobody else gives one
         self._history, self._hold_ns = TcpHistory(), int(1e9 / config.hold_rate)
 
     @property
@@ -94,8 +94,8 @@ class DriverCore:
         if self._result is None:
             return Accepted(False, "not_ready", "the driver has not heard the arm yet")
         decision, refusal = self._result.decision, self.preflight.refusal
-        if self.stop_latched:
-            return Accepted(False, "not_ready", "a stop is latched")
+        if self.stop_latched or self._powering:
+            return Accepted(False, "not_ready", "a stop is latched" if self.stop_latched else "the motors get power")
         if not decision.may_move:
             return Accepted(False, "not_ready", f"the driver is {decision.state.value}: {decision.reason}")
         return Accepted(False, "preflight", refusal) if refusal else None
@@ -174,9 +174,29 @@ class DriverCore:
             if result is None or result.state is None or not result.report.gripper_enabled:
                 return False, "the gripper has no power; pull it open by hand"
             self.stop("arm/release was called")
-            self._motion.anchor(result.state.position, result.state.gripper)
+            if self._motion.reference is None and (
+                why := self._motion.anchor(result.state.position, result.state.gripper)
+            ):
+                return False, f"stopped; {why[1]}"
             self._motion.set_gripper(self.limits.gripper_range)
             return True, "stopped; the gripper opens. arm/clear_stop when everyone is clear"
+
+    def back_off(self) -> tuple[bool, str]:
+        """Free a person: latch a stop, go back along the last path, slowly; again: end it. (done, message)."""
+        with self._lock:
+            result, config, ending = self._result, self._config, self._pursuit.backing_off
+            self.stop("arm/release was called")
+            if ending:
+                return True, "stopped; the way back is ended"
+            why = cannot_go_back(result)
+            if not why and result is not None and result.state is not None:
+                why = self._pursuit.back_off(result.state, config.back_off, config.joint_leash, 1.0 / config.rate)
+            if why:
+                return False, f"stopped; the arm does not go back: {why}"
+            return (
+                True,
+                f"stopped; the arm goes back along its last path, {config.back_off}; arm/stop or a second call ends it",
+            )
 
     def enable(self, on: bool) -> None:
         """Power the motors, or cut the power of a parked arm. Blocks up to 5 s; `tick` goes on meanwhile.
@@ -186,7 +206,15 @@ class DriverCore:
         """
         if on:
             self.preflight.require()
-            self._arm.enable()
+            self._powering = True
+            try:
+                held = self._arm.enable()
+                with self._lock:
+                    if held is not None:  # the next motion starts from it
+                        self._motion.forget()
+                        self._motion.anchor(held.position, held.gripper or 0.0)
+            finally:
+                self._powering = False
         else:
             require_parked(self._arm.state(), self._config.parked_within, self.standing)
             self._arm.disable()
@@ -210,48 +238,42 @@ class DriverCore:
                 decision = Decision(State.DISCONNECTED, str(error), False)
                 self._result = TickResult(now_ros_ns, decision, self.holder, self._requests.task_id, ArmReport())
                 return self._result
-            decision = self.supervisor.update(now_mono_ns, self._facts(report, state, now_mono_ns))
-            tcp = self.kinematics.tcp(state.position)
-            self._history.add(state.stamp_ns, tcp.position)
+            found = self._senses.facts(report, state, self._motion, now_mono_ns)
+            decision = self.supervisor.update(now_mono_ns, found)
+            powered = found.connected and all(found.enabled)  # a fault or a stop may hide that the power is gone
+            if self._history.due(state.stamp_ns):
+                self._history.add(state.stamp_ns, self.kinematics.tcp(state.position).position)
             self._standstill.update(now_mono_ns, state.position)
+            self._motion.feel(state.position, state.effort)
             if decision.may_move:
                 self._pursuit.follow(state, now_mono_ns)
             else:
-                self._fall_back(decision, state)
+                self._fall_back(decision, state, powered, now_mono_ns)
             step = self._motion.advance(self._motion.behind(state.position, self._config.joint_leash))
-            applied = self._send(step, now_mono_ns, decision)
+            applied = self._send(step, now_mono_ns) if powered else None
             verdict, reason, detail = self._judgement(step)
             self._result = TickResult(
-                now_ros_ns, decision, self.holder, self._requests.task_id, report, state, tcp,
+                now_ros_ns, decision, self.holder, self._requests.task_id, report, state, self.kinematics,
                 self._pursuit.asked, applied, verdict, reason, detail,
             )  # fmt: skip
             return self._result
 
-    def _facts(self, report: ArmReport, state: ArmState, now_mono_ns: int) -> Facts:
-        """What the supervisor judges; an arm that was out of reach is not where it was sent any more."""
-        if report.losses != self._losses:
-            self._losses = report.losses
-            self._motion.forget()
-        reference, dry_run = self._motion.reference, self._config.dry_run
-        target = reference.joints if reference is not None and not dry_run else None
-        found = self._watch.update(now_mono_ns, state, target)
-        return facts(report, state, dry_run, not self._motion.arrived, found, self._config.temperature_hot)
-
-    def _fall_back(self, decision: Decision, state: ArmState) -> None:
+    def _fall_back(self, decision: Decision, state: ArmState, powered: bool, now_mono_ns: int) -> None:
         """No motion now: freeze; forget the target when the arm is not (or no longer) where it was sent."""
-        was_free = self._result is None or self._result.decision.may_move
+        if decision.state is State.STOPPED and powered:
+            self._pursuit.follow_back(now_mono_ns)
+        was_free = self._result is None or self._result.decision.may_move or self._pursuit.backing_off
         if was_free and decision.state is not State.STOPPED:  # `stop` has frozen everything by itself
             self._pursuit.freeze()
-        if decision.state in (State.DISABLED, State.DISCONNECTED):
-            self._motion.forget()
+        if not powered:
+            self._pursuit.lose_path()
         elif decision.state is State.FAULT and not decision.blind and self._motion.reference is not None:
             self._pursuit.rest(state)
 
-    def _send(self, step: Step, now_mono_ns: int, decision: Decision) -> JointCommand | None:
-        if decision.state in (State.DISCONNECTED, State.DISABLED):
-            return None
+    def _send(self, step: Step, now_mono_ns: int) -> JointCommand | None:
         if step.command is not None:
             self._arm.send(step.command)
+            self._pursuit.remember(now_mono_ns, step.command.position)
             self._sent_at = now_mono_ns
         elif now_mono_ns - self._sent_at >= self._hold_ns:
             self._sent_at = now_mono_ns

@@ -22,7 +22,10 @@ def warnings(report: ArmReport, state: ArmState, config: DriverConfig) -> tuple[
             f"{part} of joint{place % 6 + 1} has {max(temperatures):.0f} C (warm from {config.temperature_warm:g}, "
             f"held from {config.temperature_hot:g})"
         )
-    if any(report.voltages) and not config.voltage_low <= min(report.voltages) <= max(report.voltages) <= config.voltage_high:
+    if (
+        any(report.voltages)
+        and not config.voltage_low <= min(report.voltages) <= max(report.voltages) <= config.voltage_high
+    ):
         found.append(
             f"supply {min(report.voltages):.1f}..{max(report.voltages):.1f} V, expected "
             f"{config.voltage_low:g}..{config.voltage_high:g}"

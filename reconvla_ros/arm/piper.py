@@ -175,12 +175,12 @@ class PiperArm:
         assert self._inspector is not None
         return self._inspector.read()
 
-    def enable(self, timeout: float = 5.0) -> None:
+    def enable(self, timeout: float = 5.0) -> JointCommand | None:
         """See `Arm.enable`. Motors 1 to 6 one by one: number 7 would also move the gripper on some firmware."""
         sdk, deadline = self._require(), time.monotonic() + timeout
         self._mode.require(self.report().firmware)
         if self._last is not None and all(self.state().enabled) and self._in_mode():
-            return  # it holds, or moves: a seed would step back to where the arm is
+            return None  # it holds, or moves: a seed would step back to where the arm is
         self._last = None  # `hold` must not send an arm that has just got power to where it was before
         while off := [i + 1 for i, on in enumerate(self.state().enabled) if not on]:
             if time.monotonic() > deadline:
@@ -198,9 +198,11 @@ class PiperArm:
                 self._last = seed
             time.sleep(0.05)
             if self._in_mode():
-                return
+                return seed
             if time.monotonic() > deadline:
-                raise ArmError(f"CAN mode (move mode {self._mode.code}) was not taken within {timeout:g} s; {self._say_status()}")
+                raise ArmError(
+                    f"CAN mode (move mode {self._mode.code}) was not taken within {timeout:g} s; {self._say_status()}"
+                )
 
     def _in_mode(self) -> bool:
         report = self.report()

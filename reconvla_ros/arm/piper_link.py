@@ -18,6 +18,7 @@ from piper_sdk import C_PiperInterface_V2, LogLevel
 
 from reconvla_ros.arm import bus as can_bus
 from reconvla_ros.arm.link_watch import LinkWatch
+from reconvla_ros.arm.socket_filter import drop_ids
 from reconvla_ros.errors import ArmError, BusError
 
 _POLL = 0.05  # [s] how often the link is looked at
@@ -56,6 +57,7 @@ class Link:
         self._port = sdk.GetCanBus()
         if self._port.recv_bus is None or self._port.send_bus is None:
             raise BusError(f"CAN bus {address} ({address.bus_type}) could not be opened")
+        self._opened()
         self._count_sends()
         self._tame_reads()
         sdk.ConnectPort(piper_init=False)
@@ -65,6 +67,10 @@ class Link:
     def send_ok(self) -> bool:
         """False after a frame could not be sent, until one could or the port was opened anew."""
         return self._send_ok
+
+    def _opened(self) -> None:
+        """Our own frames would each wake the SDK's reader; on socketcan the kernel keeps them from it."""
+        drop_ids(self._port.recv_bus, min(can_bus.COMMAND_IDS), 0x15F)
 
     def _count_sends(self) -> None:
         """The SDK logs a failed send and goes on; this is where it is counted and noticed."""
@@ -118,6 +124,7 @@ class Link:
             self.sdk.DisconnectPort()  # else its reader goes on with nothing to read
             problem = problem or f"CAN bus {self._address} cannot be opened"
         else:
+            self._opened()
             self._send_ok = self._read_ok = True
         self.watch.tried(self._clock(), problem)
 

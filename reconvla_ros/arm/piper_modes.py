@@ -98,7 +98,7 @@ class MitMode:
     def __init__(self, kp: float, kd: float, gripper: bool) -> None:
         self._kp, self._kd, self._gripper = kp, kd, gripper
         self._kinematics = Kinematics()
-        self._scale = np.ones(N_JOINTS)
+        self._scale: Float = np.ones(N_JOINTS)
 
     def require(self, version: str) -> None:
         """Firmware whose frame is the one of the SDK."""

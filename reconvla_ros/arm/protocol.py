@@ -116,8 +116,11 @@ class Arm(Protocol):
         """
         ...
 
-    def enable(self, timeout: float = 5.0) -> None:
+    def enable(self, timeout: float = 5.0) -> JointCommand | None:
         """Power motor by motor, then the gripper at its present opening; take joint-target mode where the arm is.
+
+        Returns:
+            The target that the arm was given, where it is; None when it had power and keeps the target it had.
 
         Raises:
             ArmError: names the motors or the mode that did not follow within `timeout` [s].

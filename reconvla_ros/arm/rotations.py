@@ -11,7 +11,7 @@ from reconvla_ros.types import Float
 
 def matrix_from_quaternion(q: Float) -> Float:
     """Rotation matrix (3, 3) of a unit quaternion x y z w (4,)."""
-    x, y, z, w = (float(v) for v in q)
+    x, y, z, w = q.tolist()
     return np.array(
         [
             [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
@@ -35,15 +35,15 @@ def quaternion_from_matrix(m: Float) -> Float:
         q = ((b + d) * s, 0.25 / s, (f + h) * s, (c - g) * s)
     else:
         q = ((c + g) * s, (f + h) * s, 0.25 / s, (d - b) * s)
-    norm = math.copysign(math.sqrt(sum(v * v for v in q)), q[3])
-    return np.array(q) / norm
+    norm = math.copysign(math.hypot(*q), q[3])
+    return np.array([v / norm for v in q])
 
 
 def angle_between(p: Float, q: Float) -> float:
     """Angle [rad] in [0, pi] between two unit quaternions."""
     # atan2 of the difference, not acos of the dot product: acos cannot tell angles below 1e-8 apart.
     sign = 1.0 if float(np.dot(p, q)) >= 0.0 else -1.0
-    half_chord = float(np.linalg.norm(p - sign * q)) / 2.0
+    half_chord = math.dist(p.tolist(), (sign * q).tolist()) / 2.0
     return 4.0 * math.asin(min(1.0, half_chord))
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from reconvla_ros import tables
+from reconvla_ros.arm.retrace import BackOff
 from reconvla_ros.config import param
+from reconvla_ros.errors import LimitError
 from reconvla_ros.safety.limits import HardTable, Limits
 
 HARD = HardTable(
@@ -91,6 +94,30 @@ class DriverConfig:
     )
     table_z: float = param(0.0, "height of the table in base_link", unit="m", low=-0.8, high=0.8)
     table_clearance: float = param(0.005, "least TCP height above the table", unit="m", low=0.0, high=0.5)
+    table_margin: float = param(0.0, "least distance of arm and gripper from the table", unit="m", low=0.0, high=0.2)
+    keep_out: tuple[float, ...] = param(
+        (), "boxes no part of the arm may enter, six numbers each: x y z low, x y z high in base_link", unit="m"
+    )
+    keep_out_margin: float = param(0.01, "least distance from them", unit="m", low=0.0, high=0.2)
+    self_margin: float = param(0.0, "least distance between parts of the arm", unit="m", low=0.0, high=0.2)
+    tool_axis: tuple[float, ...] = param((0.0, 0.0, -1.0), "axis of the cone for the tool in base_link", length=3)
+    tool_cone: float = param(
+        180.0, "largest angle between the tool and tool_axis for Cartesian motion; 180 = off", unit="deg",
+        low=1.0, high=180.0,
+    )  # fmt: skip
+    target_joint_step: float = param(
+        1.5, "a Cartesian target that turns a joint further is refused", unit="rad", low=0.01, high=3.14
+    )
+    joint_step: float = param(0.03, "largest step of a joint in one tick", unit="rad", low=1e-4, high=0.15)
+    tcp_step: float = param(0.006, "largest step of the TCP in one tick", unit="m", low=1e-5, high=0.05)
+    singularity_slow: float = param(
+        0.15, "nearer to a singularity than this Cartesian motion gets slower", low=0.0, high=1.0
+    )
+    singularity_stop: float = param(0.05, "nearer than this it may only lead away", low=0.0, high=0.5)
+    external_effort: tuple[float, ...] = param(
+        (15.0, 15.0, 10.0, 6.0, 6.0, 6.0), "pushing on against more than this beyond the arm's own weight is refused",
+        unit="N m", length=6,
+    )  # fmt: skip
     target_distance: float = param(0.3, "a target further from the TCP is refused", unit="m", low=0.01, high=1.0)
     gripper: str = param("fitted", "whether the arm has a gripper", options=("fitted", "none"))
     gripper_range: float = param(0.07, "opening of the fitted gripper (0.07 or 0.10)", unit="m", low=0.01, high=0.10)
@@ -117,6 +144,11 @@ class DriverConfig:
     parked_within: float = param(
         0.3, "power may be cut when J2 and J3 are this near their stops", unit="rad", low=0.0, high=0.5
     )
+    back_off_pace: float = param(
+        0.25, "arm/release back_off moves at this share of the speed limits", low=0.05, high=1.0
+    )
+    back_off_distance: float = param(0.10, "and at most this far at the TCP", unit="m", low=0.01, high=0.5)
+    back_off_time: float = param(6.0, "and at most for this long", unit="s", low=0.5, high=30.0)
     tcp_offset: tuple[float, ...] = param(
         tables.TCP_OFFSET, "from the flange to between the fingertips", unit="m", length=3
     )
@@ -129,18 +161,33 @@ class DriverConfig:
             return self.can_interface, self.udp_group, self.sim_port
         return self.can_interface, self.can_port, 0
 
-    def limits(self) -> Limits:
-        """The limits these parameters make.
+    @property
+    def back_off(self) -> BackOff:
+        """How far and how fast `arm/release` goes back."""
+        pace = self.back_off_pace
+        return BackOff(pace * self.joint_speed, self.back_off_distance, self.back_off_time, pace)
+
+    def limits(self, variant: int = 1) -> Limits:
+        """The limits these parameters make, for the geometry `variant` (`dh_is_offset`).
 
         Raises:
             LimitError: one is looser than the hard table or contradicts another.
         """
+        for name, step, speed in (
+            ("joint_step", self.joint_step, self.joint_speed),
+            ("tcp_step", self.tcp_step, self.tcp_speed),
+        ):
+            if step < speed / self.rate:
+                raise LimitError(
+                    f"limits.{name}: at {self.rate:g} Hz the speed allowed needs {speed / self.rate:g}, got {step:g}"
+                )
         return Limits(
             hard=HARD,
             joint_lower=self.joint_lower,  # type: ignore[arg-type]
             joint_upper=self.joint_upper,  # type: ignore[arg-type]
             joint_speed=[self.joint_speed] * 6,  # type: ignore[arg-type]
             joint_acceleration=[self.joint_acceleration] * 6,  # type: ignore[arg-type]
+            stop_acceleration=[max(self.joint_acceleration, self.stop_acceleration)] * 6,  # type: ignore[arg-type]
             workspace_lower=self.workspace_lower,  # type: ignore[arg-type]
             workspace_upper=self.workspace_upper,  # type: ignore[arg-type]
             joint_margin=self.joint_margin,
@@ -152,4 +199,18 @@ class DriverConfig:
             gripper_effort=self.gripper_effort,
             command_age=self.command_age,
             target_distance=self.target_distance,
+            table_margin=self.table_margin,
+            keep_out=self.keep_out,
+            keep_out_margin=self.keep_out_margin,
+            self_margin=self.self_margin,
+            tool_axis=self.tool_axis,
+            tool_cone=math.radians(self.tool_cone),
+            target_joint_step=self.target_joint_step,
+            joint_step=self.joint_step,
+            tcp_step=self.tcp_step,
+            singularity_slow=self.singularity_slow,
+            singularity_stop=self.singularity_stop,
+            external_effort=self.external_effort,
+            variant=variant,
+            tcp_offset=self.tcp_offset,
         )

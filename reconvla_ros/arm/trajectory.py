@@ -10,7 +10,7 @@ import atexit
 import weakref
 
 import numpy as np
-from ruckig import ControlInterface, InputParameter, OutputParameter, Result, Ruckig, Synchronization
+from ruckig import ControlInterface, InputParameter, OutputParameter, Result, Ruckig, Synchronization, Trajectory
 
 from reconvla_ros.errors import ArmError
 from reconvla_ros.types import N_JOINTS, Float
@@ -23,9 +23,11 @@ _LIVING: weakref.WeakSet[JointTrajectory] = weakref.WeakSet()
 @atexit.register
 def _let_go() -> None:
     for trajectory in list(_LIVING):
-        for name in ("_ruckig", "_input", "_output"):
+        for name in ("_ruckig", "_input", "_output", "_stopper", "_stop_input", "_stop_way"):
             trajectory.__dict__.pop(name, None)
 
+
+Snapshot = tuple[list[float], list[float], list[float], bool]  # position, velocity, acceleration, done
 
 REST_VELOCITY = 1e-6  # [rad/s] below it in every joint the motion is over
 
@@ -42,7 +44,7 @@ class JointTrajectory:
     def __init__(
         self, period: float, velocity: float, acceleration: float, jerk: float, stop_acceleration: float
     ) -> None:
-        self._period = period
+        self._period, self._velocity = period, velocity
         self._normal, self._braking = acceleration, max(acceleration, stop_acceleration)
         self._ruckig = Ruckig(N_JOINTS, period)
         self._input = InputParameter(N_JOINTS)
@@ -52,6 +54,15 @@ class JointTrajectory:
         self._input.max_velocity = [velocity] * N_JOINTS
         self._input.max_acceleration = [acceleration] * N_JOINTS
         self._input.max_jerk = [jerk] * N_JOINTS
+        self._stopper, self._stop_input, self._stop_way = (
+            Ruckig(N_JOINTS),
+            InputParameter(N_JOINTS),
+            Trajectory(N_JOINTS),
+        )
+        self._stop_input.control_interface = ControlInterface.Velocity
+        self._stop_input.synchronization = Synchronization.Time
+        self._stop_input.max_acceleration = [self._braking] * N_JOINTS
+        self._stop_input.max_jerk = [jerk] * N_JOINTS
         self.reset(np.zeros(N_JOINTS))
         _LIVING.add(self)
 
@@ -70,6 +81,36 @@ class JointTrajectory:
         """Whether any joint still moves or has a target ahead."""
         return not self._done
 
+    @property
+    def stopping(self) -> bool:
+        """Whether `stop` was asked for and nothing since."""
+        return self._stopping
+
+    def snapshot(self) -> Snapshot:
+        """The present motion, to `restore` it should what comes next be refused."""
+        state = self._input
+        return list(state.current_position), list(state.current_velocity), list(state.current_acceleration), self._done
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Undo every `commit` since `snapshot`; target and way of control stay."""
+        state = self._input
+        state.current_position, state.current_velocity, state.current_acceleration, self._done = snapshot
+
+    def stopping_way(self) -> Float:
+        """Where `stop` would lead from here: half way in time and the end (2, 6) [rad].
+
+        Raises:
+            ArmError: ruckig refuses the state (a mistake of ours; the caller holds).
+        """
+        state, way = self._stop_input, self._stop_way
+        state.current_position = self._input.current_position
+        state.current_velocity = self._input.current_velocity
+        state.current_acceleration = self._input.current_acceleration
+        result = self._stopper.calculate(state, way)
+        if result not in (Result.Working, Result.Finished):
+            raise ArmError(f"trajectory: ruckig says {result} for a stop")
+        return np.array([way.at_time(way.duration / 2.0)[0], way.at_time(way.duration)[0]])
+
     def reset(self, joints: Float) -> None:
         """Stand still at `joints` (6,), whatever ran before."""
         self._input.current_position = [float(v) for v in joints]
@@ -78,6 +119,10 @@ class JointTrajectory:
         self._ruckig.reset()
         self.set_target(joints)
         self._done = True
+
+    def pace(self, share: float) -> None:
+        """Keep to `share` in (0, 1] of the velocity from now on."""
+        self._input.max_velocity = [self._velocity * share] * N_JOINTS
 
     def set_target(self, joints: Float) -> None:
         """Go to `joints` (6,) and stand still there."""

@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from reconvla_ros.cli import bench_driver
 from reconvla_ros.errors import SetupError
 
 
@@ -54,5 +55,6 @@ def main(words: list[str]) -> int:
     soak.add_argument("--seed", type=int, default=0, help="the same seed is the same run [0]")
     soak.add_argument("--json", type=Path, help="write the result here")
     soak.set_defaults(run=_soak)
+    bench_driver.add(benches, _write)
     options = parser.parse_args(words)
     return int(options.run(options))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from reconvla_ros.errors import LimitError, ShapeError
+from reconvla_ros.errors import LimitError, ShapeError, choices
+from reconvla_ros.safety.body import Body, boxes_of
+from reconvla_ros.tables import TCP_OFFSET
 from reconvla_ros.types import N_JOINTS, Float, frozen_array
 
 # The ceiling of what a configuration may ask for at the TCP, ours: about what one joint at its firmware maximum does
@@ -17,6 +20,11 @@ MAX_TCP_SPEED = 1.0  # [m/s]
 MAX_TCP_ANGULAR_SPEED = 3.0  # [rad/s]
 MAX_REACH = 0.80  # [m] no workspace box may lie further out: 0.63 to the flange plus the tool
 MAX_COMMAND_AGE = 1.0  # [s]
+MAX_BOX = 2.0  # [m] a keep-out box beyond it is a mistake of units
+MAX_MARGIN = 0.2  # [m] a wider distance to boxes leaves the arm no room
+MAX_JOINT_STEP = 0.15  # [rad] one tick at the firmware's 3 rad/s and the slowest loop, 20 Hz
+MAX_TCP_STEP = 0.05  # [m] one tick at MAX_TCP_SPEED and 20 Hz
+MAX_EFFORT = (32.0, 32.0, 32.0, 10.0, 10.0, 10.0)  # [N m] what the motors give at most (piper_control 1.5.0)
 
 
 @dataclass(frozen=True)
@@ -41,13 +49,25 @@ class Limits:
         joint_lower, joint_upper: (6,) [rad].
         joint_margin: inside both ends [rad]; outside it only inward motion and holding pass.
         joint_speed, joint_acceleration: per joint (6,) [rad/s], [rad/s^2].
+        stop_acceleration: of a joint that gets slower (6,) [rad/s^2], at least joint_acceleration.
         tcp_speed, tcp_angular_speed: [m/s], [rad/s].
         workspace_lower, workspace_upper: box for the TCP in base_link (3,) [m].
         table_z: height of the table in base_link [m]. table_clearance: least TCP height above it [m].
+        table_margin: least distance of every moving part of arm and gripper from the table [m].
+        keep_out: boxes that no part may enter, flat: x y z of the low corner, x y z of the high corner in base_link [m], ...
+        keep_out_margin: least distance from them [m]. self_margin: least distance between two parts that could touch [m].
+        tool_axis: where the tool's z axis may point at most tool_cone away from, in base_link (3,), unit; tool_cone [rad],
+            pi = anywhere.
+        target_joint_step: a Cartesian target that turns a joint further than this is refused [rad].
+        joint_step, tcp_step: largest step of one tick [rad], [m], whatever its dt.
+        singularity_slow, singularity_stop: distance (see rules_place.py) below which Cartesian motion gets slower, and below
+            which it may only lead away.
+        external_effort: per joint (6,) [N m]; pushing on against more than this is refused.
         gripper_range: largest opening [m]. gripper_effort: [N m].
         command_age: a single command older than this is refused [s].
         target_distance: a target further than this from the present TCP is refused [m].
         clamp_distance: a target at most this far outside the box is moved onto it, beyond it is refused [m].
+        variant: `dh_is_offset`, by firmware. tcp_offset: from tool0 to tcp (3,) [m].
     """
 
     hard: HardTable
@@ -55,6 +75,7 @@ class Limits:
     joint_upper: Float
     joint_speed: Float
     joint_acceleration: Float
+    stop_acceleration: Float
     workspace_lower: Float
     workspace_upper: Float
     joint_margin: float = 0.1
@@ -67,6 +88,20 @@ class Limits:
     command_age: float = 0.3
     target_distance: float = 0.3
     clamp_distance: float = 0.05
+    table_margin: float = 0.0
+    keep_out: tuple[float, ...] = ()
+    keep_out_margin: float = 0.01
+    self_margin: float = 0.0
+    tool_axis: Float | tuple[float, ...] = (0.0, 0.0, -1.0)
+    tool_cone: float = math.pi
+    target_joint_step: float = 1.5
+    joint_step: float = 0.03
+    tcp_step: float = 0.006
+    singularity_slow: float = 0.15
+    singularity_stop: float = 0.05
+    external_effort: Float | tuple[float, ...] = (15.0, 15.0, 10.0, 6.0, 6.0, 6.0)
+    variant: int = 1
+    tcp_offset: tuple[float, ...] = TCP_OFFSET
 
     def __post_init__(self) -> None:
         for name, length in (
@@ -74,8 +109,11 @@ class Limits:
             ("joint_upper", N_JOINTS),
             ("joint_speed", N_JOINTS),
             ("joint_acceleration", N_JOINTS),
+            ("stop_acceleration", N_JOINTS),
             ("workspace_lower", 3),
             ("workspace_upper", 3),
+            ("tool_axis", 3),
+            ("external_effort", N_JOINTS),
         ):
             try:
                 object.__setattr__(self, name, frozen_array(f"limits.{name}", getattr(self, name), (length,)))
@@ -88,9 +126,17 @@ class Limits:
         _within("joint_upper", self.joint_upper, lowest, highest)
         _between("joint_speed", self.joint_speed, self.hard.joint_speed, "rad/s")
         _between("joint_acceleration", self.joint_acceleration, self.hard.joint_acceleration, "rad/s^2")
+        _between("stop_acceleration", self.stop_acceleration, self.hard.joint_acceleration, "rad/s^2")
+        if np.any(self.stop_acceleration < self.joint_acceleration):
+            raise LimitError(
+                f"limits.stop_acceleration: must be at least joint_acceleration, got {self.stop_acceleration.tolist()} "
+                f"and {self.joint_acceleration.tolist()}"
+            )
         for name, value in (("workspace_lower", self.workspace_lower), ("workspace_upper", self.workspace_upper)):
             _within(name, value, np.full(3, -MAX_REACH), np.full(3, MAX_REACH))
+        _within("external_effort", np.asarray(self.external_effort), np.full(N_JOINTS, 0.1), np.array(MAX_EFFORT))
         self._check_scalars()
+        self._check_geometry()
 
     def _check_scalars(self) -> None:
         narrowest = float(np.min(self.joint_upper - self.joint_lower))
@@ -105,6 +151,15 @@ class Limits:
             ("command_age", 1e-3, MAX_COMMAND_AGE, "s"),
             ("target_distance", 1e-3, 2.0 * MAX_REACH, "m"),
             ("clamp_distance", 0.0, 0.1, "m"),
+            ("table_margin", 0.0, MAX_MARGIN, "m"),
+            ("keep_out_margin", 0.0, MAX_MARGIN, "m"),
+            ("self_margin", 0.0, MAX_MARGIN, "m"),
+            ("tool_cone", 0.01, math.pi, "rad"),
+            ("target_joint_step", 0.01, math.pi, "rad"),
+            ("joint_step", 1e-4, MAX_JOINT_STEP, "rad"),
+            ("tcp_step", 1e-5, MAX_TCP_STEP, "m"),
+            ("singularity_stop", 0.0, 0.5, ""),
+            ("singularity_slow", self.singularity_stop, 1.0, ""),
         ):
             value: Any = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
@@ -112,17 +167,55 @@ class Limits:
             if not low <= value <= high:
                 raise LimitError(f"limits.{name}: must be in {low:g}..{high:g} {unit}, got {value!r}")
 
-    @property
+    def _check_geometry(self) -> None:
+        norm = float(np.linalg.norm(self.tool_axis))
+        if abs(norm - 1.0) > 1e-3:
+            raise LimitError(f"limits.tool_axis: must have length 1, got {norm:.4g}")
+        if self.variant not in (0, 1):
+            raise LimitError(f"limits.variant: {choices(self.variant, (0, 1))}")
+        for number, box in enumerate(boxes_of(self._flat("keep_out")), start=1):
+            if not np.all(box[0] < box[1]):
+                raise LimitError(
+                    f"limits.keep_out: box {number}: low corner {box[0].tolist()} must be below high {box[1].tolist()}"
+                )
+            if float(np.abs(box).max()) > MAX_BOX:
+                raise LimitError(
+                    f"limits.keep_out: box {number}: corners must lie within {MAX_BOX:g} m, got {box.tolist()}"
+                )
+        if len(self._flat("tcp_offset")) != 3 or float(np.abs(self.tcp_offset).max()) > 0.5:
+            raise LimitError(f"limits.tcp_offset: expected 3 numbers within 0.5 m, got {self.tcp_offset!r}")
+
+    def _flat(self, name: str) -> tuple[float, ...]:
+        """A tuple of finite numbers, kept as such."""
+        try:
+            values = tuple(frozen_array(f"limits.{name}", getattr(self, name), (None,)).tolist())
+        except ShapeError as error:
+            raise LimitError(str(error)) from error
+        object.__setattr__(self, name, values)
+        return values
+
+    @cached_property
+    def body(self) -> Body:
+        """Arm, gripper, table and boxes as the rules see them."""
+        return Body(self.variant, self.table_z, self.keep_out, self.tcp_offset)
+
+    @cached_property
+    def body_bounds(self) -> Float:
+        """Least clearance of every item of `body` (M,) [m]."""
+        margins = {"table": self.table_margin, "self_collision": self.self_margin, "keep_out": self.keep_out_margin}
+        return np.array([margins[reason] for reason, _ in self.body.items])
+
+    @cached_property
     def floor(self) -> float:
         """Least TCP height in base_link [m]: the box or the table, whichever is higher."""
         return max(float(self.workspace_lower[2]), self.table_z + self.table_clearance)
 
-    @property
+    @cached_property
     def soft_lower(self) -> Float:
         """joint_lower plus the margin (6,) [rad]."""
         return self.joint_lower + self.joint_margin
 
-    @property
+    @cached_property
     def soft_upper(self) -> Float:
         """joint_upper minus the margin (6,) [rad]."""
         return self.joint_upper - self.joint_margin

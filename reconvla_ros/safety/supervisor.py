@@ -82,7 +82,8 @@ FAULTS: tuple[Fault, ...] = (
         lambda f, s: not max(f.joint_age, f.status_age) <= s,
         False,
         lambda f: (
-            f"newest joint frame {f.joint_age:.3f} s, status frame {f.status_age:.3f} s old" + f"; {f.link}" * bool(f.link)
+            f"newest joint frame {f.joint_age:.3f} s, status frame {f.status_age:.3f} s old"
+            + f"; {f.link}" * bool(f.link)
         ),
         blind=True,
     ),

@@ -13,7 +13,7 @@ from reconvla_ros.arm.tick import TickResult
 from reconvla_ros.errors import ArmError
 from reconvla_ros.safety.filter import Verdict
 from reconvla_ros.safety.supervisor import State
-from reconvla_ros.types import ActionChunk, EeCommand, Float, Pose
+from reconvla_ros.types import ActionChunk, EeCommand, Float, JointCommand, Pose
 
 READY = np.array([0.0, 1.2, -1.2, 0.0, 0.9, 0.0])
 CONFIG = DriverConfig(dry_run=False)
@@ -62,6 +62,12 @@ class Bench:
     def give(self, move: tuple[float, float, float] = (0.03, 0.0, -0.02), **values: Any) -> str:
         accepted = self.core.accept_chunk(self.chunk(move, **values), self.mono, self.ros)
         return "" if accepted.ok else accepted.reason
+
+    def point(self, move: tuple[float, float, float] = (0.03, 0.0, -0.02)) -> str:
+        """One command of the teleoperator, from where the arm is."""
+        tcp = self.tcp
+        command = EeCommand(self.ros, "teleop", Pose(tcp.position + np.array(move), tcp.quaternion))
+        return self.core.accept_ee(command, self.mono, self.ros).reason
 
     def path(self) -> Float:
         return np.array([command.position for command in self.arm.sent])
@@ -340,3 +346,111 @@ def test_old_feedback_is_no_anchor(bench: Bench) -> None:
     bench.run(10)
     assert np.abs(np.diff(bench.path(), axis=0)).max() <= CONFIG.joint_speed * DT * (1 + 1e-6)
     assert np.abs(bench.path()[-1] - READY).max() > 0.05
+
+
+def test_a_reference_taken_from_the_arm_is_sent_once() -> None:
+    """The arm holds another target than the one the motion starts from: unsent, the first step would be their difference."""
+    motion = Bench().core._motion
+    taken = READY + 0.02
+    motion.anchor(taken, 0.05)
+    first, second = motion.advance(), motion.advance()
+    assert first.command is not None and np.array_equal(first.command.position, taken) and not first.moving
+    assert second.command is None
+
+
+def test_the_reference_is_sent_even_when_the_goal_is_refused() -> None:
+    motion = Bench().core._motion
+    motion.anchor(READY, 0.05)
+    assert motion.set_joints(READY + np.array([9.0, 0, 0, 0, 0, 0]), None).verdict is Verdict.REFUSED
+    first = motion.advance()
+    assert first.command is not None and np.array_equal(first.command.position, READY)
+
+
+def test_power_lost_behind_a_fault_forgets_the_target(bench: Bench) -> None:
+    """The fault hid that the motors had no power: 0.05 rad away the old target came back with the next goal."""
+    bench.give((0.05, 0.0, 0.0))
+    bench.run(40)
+    bench.arm.facts, bench.arm.enabled = {"arm_status": 7}, (False,) * 6
+    bench.run(1)
+    sent, calls = len(bench.arm.sent), list(bench.arm.calls)
+    bench.arm.joints = bench.arm.joints + 0.04
+    bench.run(40)
+    assert len(bench.arm.sent) == sent and bench.arm.calls == calls
+    bench.arm.facts, bench.arm.enabled = {}, (True,) * 6
+    bench.run(1)
+    bench.core.clear_stop()
+    bench.run(1)
+    place = bench.arm.joints.copy()
+    bench.core.set_source("teleop")
+    assert bench.point() == ""
+    bench.run(1)
+    assert np.abs(bench.arm.sent[sent].position - place).max() < 1e-3
+
+
+def test_an_arm_that_swings_back_is_no_reference(bench: Bench) -> None:
+    """Pushed off its target it passed the place it was taken at, so that the next goal took it anew: two leaps."""
+    bench.give((0.03, 0.0, 0.0))
+    bench.run(300)
+    bench.core.set_source("teleop")
+    bench.arm.follows, target, sent = False, bench.arm.joints.copy(), len(bench.arm.sent)
+    for k in range(20):
+        bench.arm.joints = target + 0.2 - 0.005 * k
+        assert bench.point() == ""
+        bench.run(1)
+        assert bench.last.reason == "leash" and "and moves" in bench.last.detail
+    bench.core.set_source("none")
+    assert "and moves" in bench.core.home()[1] and bench.core.holder == "none"
+    assert len(bench.arm.sent) == sent
+    bench.run(30)
+    place = bench.arm.joints
+    bench.core.set_source("teleop")
+    bench.point()
+    bench.run(1)
+    assert np.abs(bench.arm.sent[-1].position - place).max() < 1e-3  # now that it stands
+
+
+def test_who_moves_the_arm_does_not_open_its_hand(bench: Bench) -> None:
+    bench.give((0.03, 0.0, 0.0), gripper=np.full(5, 0.01))
+    bench.run(300)
+    bench.arm.joints, bench.arm.gripper = bench.arm.joints + 0.2, 0.03  # around an object that keeps the fingers apart
+    bench.arm.facts = {"arm_status": 7}
+    bench.run(40)
+    assert bench.arm.sent[-1].gripper == pytest.approx(0.01)
+
+
+def test_the_next_motion_starts_from_the_target_that_came_with_the_power() -> None:
+    """The arm sags below it; a start from where it is measured would lower the target by as much."""
+    bench = Bench()
+    seed = JointCommand(READY + np.array([0.0, 0.02, 0.0, 0.0, 0.0, 0.0]), 0.03)
+    bench.arm.seed = seed
+    bench.core.enable(True)
+    bench.core.set_task("t")
+    bench.give()
+    bench.run(1)
+    assert np.abs(bench.arm.sent[0].position - seed.position).max() < 1e-3
+
+
+def test_nobody_commands_while_the_motors_get_power() -> None:
+    """Two sources of targets in those 0.1 s: the place where power came, and a motion that had begun."""
+    bench = Bench()
+    bench.core.set_task("t")
+    said: list[str] = []
+
+    def enable(timeout: float = 5.0) -> None:
+        said.extend([bench.give(), bench.core.ready()[1]])
+
+    bench.arm.enable = enable  # type: ignore[method-assign]
+    bench.core.enable(True)
+    assert said == ["not_ready", "not now: the motors get power"]
+    assert bench.give() == ""
+
+
+def test_an_arm_outside_its_range_is_not_driven_into_it_by_a_leap() -> None:
+    bench = Bench(joint_upper=(1.0, 3.0, 0.0, 1.7, 1.2, 2.0))
+    bench.arm.joints = READY + np.array([1.2, 0.0, 0.0, 0.0, 0.0, 0.0])
+    bench.run(1)
+    bench.core.set_source("teleop")
+    assert bench.point() == ""
+    bench.run(1)
+    assert bench.arm.sent == [] and bench.last.reason == "joint_range" and "move it by hand" in bench.last.detail
+    assert not bench.core.ready()[0]

@@ -19,7 +19,6 @@ from reconvla_ros.arm.piper import PiperArm
 from reconvla_ros.arm.settings import DriverConfig
 from reconvla_ros.arm.tick import TickResult
 from reconvla_ros.safety.supervisor import State
-from reconvla_ros.sim.arm_on_can import SimulatedArm
 from reconvla_ros.sim.faults import HEALTHY, Faults
 
 CONFIG = DriverConfig(dry_run=False)
@@ -117,9 +116,7 @@ def test_a_dead_bus_is_noticed_in_time_and_afterwards_only_a_new_request_moves(
         assert driver.slowest < 0.5
 
 
-def test_an_arm_that_goes_away_and_comes_back_is_enabled_anew(
-    address: BusAddress, drive: Callable[[], Driver]
-) -> None:
+def test_an_arm_that_goes_away_and_comes_back_is_enabled_anew(address: BusAddress, drive: Callable[[], Driver]) -> None:
     with simulated(address):
         driver = drive()
         driver.start_moving()

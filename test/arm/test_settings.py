@@ -63,7 +63,7 @@ def wrong_values() -> list[tuple[str, object, str]]:
     for field in dataclasses.fields(DriverConfig):
         info, hint = field.metadata["param"], str(hints[field.name])
         if hint.startswith("tuple"):
-            values = list(getattr(DriverConfig(), field.name))
+            values = list(getattr(DriverConfig(), field.name)) or [0.0] * 6  # a list that is empty may be longer
             wrong += [
                 (field.name, v, field.name) for v in (1.0, "text", ["x"] * len(values), [float("nan")] * len(values))
             ]

@@ -107,9 +107,9 @@ def test_from_outside_the_joint_margin_only_inward_and_holding_pass() -> None:
 
 
 def test_a_joint_target_a_little_outside_is_clamped() -> None:
-    result = check(step([0, 1.2, -0.05, 0, 0.9, 0]), HERE, LIMITS)
+    result = check(step([0, 1.2, -1.2, 0, 1.2, 0]), HERE, LIMITS)
     assert (result.verdict, result.reason) == (Verdict.CLAMPED, "joint_range")
-    assert result.command.joints is not None and result.command.joints[2] == pytest.approx(-0.1)
+    assert result.command.joints is not None and result.command.joints[4] == pytest.approx(1.12)
 
 
 def test_joint_speed_is_clamped_along_the_way() -> None:

@@ -36,6 +36,7 @@ class FakeArm:
         self.follows = True
         self.frozen = False
         self._strain = 0.0
+        self.seed: JointCommand | None = None
         self.stamp_ns = ROS_START
         self.facts: dict[str, Any] = {}
         self.setup = HEALTHY
@@ -48,7 +49,9 @@ class FakeArm:
     def state(self) -> ArmState:
         if not self.follows and not self.frozen:
             self._strain = _COUNT - self._strain  # an arm that is blocked strains, a frozen one reads the same for ever
-        return ArmState(self.stamp_ns, self.joints + self._strain, np.zeros(6), np.zeros(6), self.gripper, 0.0, self.enabled)
+        return ArmState(
+            self.stamp_ns, self.joints + self._strain, np.zeros(6), np.zeros(6), self.gripper, 0.0, self.enabled
+        )
 
     def report(self) -> ArmReport:
         flange = _KINEMATICS.flange(self.joints)
@@ -62,9 +65,10 @@ class FakeArm:
     def inspect(self) -> ArmSetup:
         return self.setup
 
-    def enable(self, timeout: float = 5.0) -> None:
+    def enable(self, timeout: float = 5.0) -> JointCommand | None:
         self.calls.append("enable")
         self.enabled = (True,) * 6
+        return self.seed
 
     def send(self, command: JointCommand) -> None:
         self.sent.append(command)
