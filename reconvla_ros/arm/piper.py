@@ -27,7 +27,6 @@ from reconvla_ros.errors import ArmError, BusError
 from reconvla_ros.types import N_JOINTS, ArmState, JointCommand
 
 _MOUNTING = {"keep": 0, "upright": 1, "left": 2, "right": 3}
-_LISTEN = 0.3  # [s] before anything is sent: about 900 frames of a live arm, and any host that streams
 _FIRST_FEEDBACK = 3.0  # [s] for the first complete set of frames
 _MODE_PERIOD_NS = 200_000_000  # 0x151 is repeated at 5 Hz: a mode frame that got lost must not last
 _GRIPPER_PERIOD_NS = 100_000_000
@@ -68,6 +67,7 @@ class PiperArm:
         self._effort = round(gripper_effort * 1000.0)
         self._clock, self._wait, self._stop = clock, wait, stop
         self._gripper, self._mode = gripper, mode or JointMode()
+        self._mode_known = False
         self._lock = threading.RLock()
         self._bus_lock = can_bus.BusLock(address)
         self._sdk: Any = None
@@ -85,7 +85,7 @@ class PiperArm:
         can_bus.check_interface(self._address)
         self._bus_lock.acquire()
         try:
-            self._listen()
+            can_bus.await_arm(self._address, self._wait, self._stop)
             self._connect()
             self._await_feedback()
             if self._link is not None:
@@ -93,24 +93,6 @@ class PiperArm:
         except BaseException:
             self.close()
             raise
-
-    def _listen(self) -> None:
-        """Hear the arm, and nobody who commands it, before anything is sent."""
-        end = time.monotonic() + self._wait
-        while True:
-            heard = can_bus.listen(self._address, _LISTEN)
-            can_bus.refuse_foreign_commands(self._address, heard)
-            if can_bus.STATUS_ID in heard:
-                return
-            if self._stop():
-                raise BusError(f"CAN bus {self._address}: told to end while waiting for the arm")
-            if time.monotonic() >= end:
-                break
-        seen = ", ".join(f"{i:#05x}" for i in sorted(heard)) or "nothing"
-        raise BusError(
-            f"CAN bus {self._address}: no arm (0x2A1 not heard in {max(self._wait, _LISTEN):g} s, heard: {seen}); "
-            "check power, cable and, in sim, that the simulator runs on the same port"
-        )
 
     def _connect(self) -> None:
         self._link = Link(self._address, self._clock)
@@ -139,7 +121,8 @@ class PiperArm:
             if self._stop():
                 raise BusError(f"CAN bus {self._address}: told to end while waiting for the arm")
             if time.monotonic() > deadline:
-                raise BusError(f"CAN bus {self._address}: {', '.join(missing)} missing after {_FIRST_FEEDBACK} s")
+                hint = "; an arm without a gripper needs gripper: none" if missing == ["0x2A8"] else ""
+                raise BusError(f"CAN bus {self._address}: {', '.join(missing)} missing after {_FIRST_FEEDBACK} s{hint}")
             time.sleep(0.02)
 
     def _require(self) -> Any:
@@ -179,6 +162,7 @@ class PiperArm:
         """See `Arm.enable`. Motors 1 to 6 one by one: number 7 would also move the gripper on some firmware."""
         sdk, deadline = self._require(), time.monotonic() + timeout
         self._mode.require(self.report().firmware)
+        self._mode_known = True
         if self._last is not None and all(self.state().enabled) and self._in_mode():
             return None  # it holds, or moves: a seed would step back to where the arm is
         self._last = None  # `hold` must not send an arm that has just got power to where it was before
@@ -233,6 +217,9 @@ class PiperArm:
         with self._lock:
             if self._out_of_reach():
                 return
+            if not self._mode_known:  # an arm that had power before we came
+                self._mode.require(self._firmware)
+                self._mode_known = True
             now = self._clock()
             if now - self._mode_ns >= _MODE_PERIOD_NS:
                 self._mode_ns = now

@@ -80,6 +80,7 @@ def run_checks(
         _temperature(setup, config),
         _voltage(setup, config),
         _gripper(setup, config),
+        _command_mode(setup, config),
         _collision(setup),
     )
 
@@ -230,11 +231,13 @@ def _voltage(setup: ArmSetup, config: DriverConfig) -> Check:
 
 def _gripper(setup: ArmSetup, config: DriverConfig) -> Check:
     name, fitted, wanted = "gripper", setup.gripper_range, config.gripper_range
+    if config.gripper == "none":
+        return Check(name, Level.OK, "configured as none: nothing is sent to it, whatever the arm has")
     if fitted is None:
         return Check(name, Level.WARN, "no answer to the range query (0x477)", "compare the opening with a ruler")
     if fitted <= 0.0:
         return Check(name, Level.FAIL, "its range is not set, or there is no gripper: it ignores commands",
-                     "set 70 or 100 mm with AgileX's tool (0x47D)")  # fmt: skip
+                     "set 70 or 100 mm with AgileX's tool (0x47D), or say gripper: none in config/piper.yaml")  # fmt: skip
     words = f"range {1e3 * fitted:.0f} mm, configured {1e3 * wanted:.0f} mm"
     if abs(fitted - wanted) <= _OPENING_SLACK:
         return Check(name, Level.OK, words)
@@ -242,6 +245,16 @@ def _gripper(setup: ArmSetup, config: DriverConfig) -> Check:
     chosen = wanted < fitted and all(abs(wanted - size) > _OPENING_SLACK for size in tables.GRIPPER_RANGES)
     return Check(name, Level.WARN if chosen else Level.FAIL, words,
                  f"gripper_range: {fitted:g} in config/piper.yaml, or fit the other gripper")  # fmt: skip
+
+
+def _command_mode(setup: ArmSetup, config: DriverConfig) -> Check:
+    name, mode = "command_mode", config.command_mode
+    if mode == "end_pose":
+        return Check(name, Level.WARN, "end_pose (MOVE P): the arm's own joint limits do not hold, it may take another "
+                     "branch", "command_mode: joint, unless poses are what you want to try")  # fmt: skip
+    if mode == "mit" and (why := firmware.mit_refusal(setup.firmware)):
+        return Check(name, Level.FAIL, f"mit: {why}", "command_mode: joint")
+    return Check(name, Level.OK, mode)
 
 
 def _collision(setup: ArmSetup) -> Check:

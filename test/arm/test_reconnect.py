@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,64 +10,12 @@ import can
 import numpy as np
 import pytest
 from arm_contract import wait_for  # type: ignore[import-not-found]
+from driver_bench import Driver  # type: ignore[import-not-found]
 from simulated import free_address, simulated  # type: ignore[import-not-found]
 
 from reconvla_ros.arm.bus import BusAddress
-from reconvla_ros.arm.control import DriverCore
-from reconvla_ros.arm.piper import PiperArm
-from reconvla_ros.arm.settings import DriverConfig
-from reconvla_ros.arm.tick import TickResult
 from reconvla_ros.safety.supervisor import State
 from reconvla_ros.sim.faults import HEALTHY, Faults
-
-CONFIG = DriverConfig(dry_run=False)
-
-
-class Driver:
-    """The core on a bus, ticking in real time like the node does."""
-
-    def __init__(self, address: BusAddress) -> None:
-        self.arm = PiperArm(address)
-        self.arm.open()
-        self.core = DriverCore(self.arm, CONFIG)
-        self.last: TickResult | None = None
-        self.slowest = 0.0
-        self.changed_at, self._target = 0.0, ()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        assert wait_for(lambda: self.last is not None)
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.005):
-            begin = time.monotonic()
-            self.last = self.core.tick(time.monotonic_ns(), time.time_ns())
-            self.slowest = max(self.slowest, time.monotonic() - begin)
-            if self.last.applied is not None and (target := tuple(self.last.applied.position.tolist())) != self._target:
-                self.changed_at, self._target = time.monotonic(), target
-
-    def state(self) -> State:
-        assert self.last is not None
-        return self.last.decision.state
-
-    def reason(self) -> str:
-        assert self.last is not None
-        return self.last.decision.reason
-
-    def joints(self) -> np.ndarray:
-        return self.arm.state().position
-
-    def start_moving(self) -> None:
-        self.core.enable(True)
-        assert wait_for(lambda: self.state() is State.HOLDING)
-        done, message = self.core.ready()
-        assert done, message
-        assert wait_for(lambda: self.joints()[1] > 0.15)
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join(timeout=2.0)
-        self.arm.close()
 
 
 @pytest.fixture
