@@ -206,7 +206,7 @@ class Motion:
         gripper = reference.gripper if command.gripper is None else command.gripper
         velocity = (command.joints - reference.joints) / self._period
         self._reference = Reference(
-            command.position, command.quaternion, command.joints, gripper, velocity, None, result.look
+            command.position, command.quaternion, command.joints, gripper, velocity, None, result.look, result.room
         )
         verdict = Verdict.REFUSED if problem else Verdict.PASSED
         return Step(JointCommand(command.joints, gripper), True, verdict, *problem)
