@@ -42,6 +42,8 @@ def declare(node: Node, cls: type[T]) -> T:
             raise ConfigError(f"node {node.get_name()}: unknown parameter {choices(name, sorted(fields))}")
     # Every value goes through `build` first, so that our message, with bound and choices, is what the user reads.
     given: dict[str, Any] = {n: p.value for n, p in overrides.items() if n in fields}
+    # ROS reads an empty list of a parameter file as a parameter without a value.
+    given |= {n: () for n, value in given.items() if value is None and getattr(cls, n, None) == ()}
     config = build(cls, given, where=node.get_name())
     _declare_autostart(node)
     for name, field in fields.items():
