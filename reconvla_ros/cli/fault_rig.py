@@ -223,6 +223,7 @@ class FaultRig:
     def recover(self, *, policy: bool = False, jumping: bool = False) -> str:
         """Make the graph whole by its public services and by starting what has ended; "" or why that did not do."""
         try:
+            self._processes.reap()
             self.start_missing(policy=policy, jumping=jumping)
             if not wait_until(self._cleared, 10.0):
                 return self.why()

@@ -101,7 +101,12 @@ def test_without_a_gripper_none_is_waited_for_and_none_is_told(
     bench = Bench(stack, "joint", gripper=False)
     heard: set[int] = set()
     receive = bench.sim.firmware.receive
-    monkeypatch.setattr(bench.sim.firmware, "receive", lambda i, d: (heard.add(i), receive(i, d)))
+
+    def listen(can_id: int, data: bytes) -> None:
+        heard.add(can_id)
+        receive(can_id, data)
+
+    monkeypatch.setattr(bench.sim.firmware, "receive", listen)
     bench.arm.enable()
     bench.arm.send(JointCommand(bench.arm.state().position, 0.05))
     assert wait_for(lambda: 0x155 in heard) and 0x159 not in heard

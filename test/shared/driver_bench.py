@@ -18,7 +18,7 @@ from reconvla_ros.arm.settings import DriverConfig
 from reconvla_ros.arm.tick import TickResult
 from reconvla_ros.safety.supervisor import State
 
-CONFIG = DriverConfig(dry_run=False)
+CONFIG = DriverConfig(dry_run=False, rate=100.0)  # arm, reader and ticks share one process: half the usual rate
 
 
 class Driver:
@@ -40,8 +40,10 @@ class Driver:
         assert wait_for(lambda: self.last is not None)
 
     def _run(self) -> None:
-        while not self._stop.wait(0.005):
+        period, due = 1.0 / self.config.rate, time.monotonic()
+        while not self._stop.wait(max(0.0, due - time.monotonic())):
             begin = time.monotonic()
+            due = max(due + period, begin)
             self.last = self.core.tick(time.monotonic_ns(), time.time_ns())
             self.slowest = max(self.slowest, time.monotonic() - begin)
             if self.last.applied is not None and (target := tuple(self.last.applied.position.tolist())) != self._target:

@@ -1,6 +1,6 @@
 """Another fake PiPER, written from the notes on its frames alone: no code of reconvla_ros, no physics, no niceties.
 
-It says 0x2A1..0x2A8 at about 200 Hz with jitter, 0x261..0x266 at about 40 Hz, and nothing else: no motor speeds, no
+It says 0x2A1..0x2A8 at about 100 Hz with jitter, 0x261..0x266 at about 25 Hz, and nothing else: no motor speeds, no
 firmware, no limits, no gripper range, no acknowledgement. It obeys 0x471, 0x150, 0x151, 0x155..0x157 and 0x159; joints
 follow their targets with a first-order lag; without power they fall to zero. `bits`, `status`, `comm` are said as set.
 """
@@ -27,12 +27,18 @@ D = (123.0, 0.0, 0.0, 250.75, 0.0, 91.0)
 
 def flange(joints: list[float]) -> list[float]:
     """x y z [mm], rx ry rz [deg] of the Craig chain, by plain 4x4 products."""
-    total = [[float(i == j) for j in range(4)] for i in range(4)]
+    total: list[list[float]] = [[float(i == j) for j in range(4)] for i in range(4)]
     for alpha, a, d, offset, q in zip(ALPHA, A, D, OFFSET, joints, strict=True):
         ca, sa = math.cos(math.radians(alpha)), math.sin(math.radians(alpha))
         c, s = math.cos(q + math.radians(offset)), math.sin(q + math.radians(offset))
-        link = [[c, -s, 0, a], [s * ca, c * ca, -sa, -sa * d], [s * sa, c * sa, ca, ca * d], [0, 0, 0, 1]]
-        total = [[sum(total[i][k] * link[k][j] for k in range(4)) for j in range(4)] for i in range(4)]
+        link: list[list[float]] = [
+            [c, -s, 0, a],
+            [s * ca, c * ca, -sa, -sa * d],
+            [s * sa, c * sa, ca, ca * d],
+            [0, 0, 0, 1],
+        ]
+        before = total
+        total = [[sum(before[i][k] * link[k][j] for k in range(4)) for j in range(4)] for i in range(4)]
     rx = math.atan2(total[2][1], total[2][2])
     ry = math.atan2(-total[2][0], math.hypot(total[0][0], total[1][0]))
     rz = math.atan2(total[1][0], total[0][0])
@@ -76,7 +82,7 @@ class PlainArm:
             last = now
             self._say(cycle)
             cycle += 1
-            time.sleep(max(0.0, 0.005 + self._random.uniform(-0.001, 0.001) - (time.monotonic() - now)))
+            time.sleep(max(0.0, 0.01 + self._random.uniform(-0.002, 0.002) - (time.monotonic() - now)))
 
     def _take(self, can_id: int, data: bytes) -> None:
         self.heard.append(can_id)
@@ -124,7 +130,7 @@ class PlainArm:
             self._send(0x2A5 + k, struct.pack(">ii", *counts[2 * k : 2 * k + 2]))
         if self.gripper:
             self._send(0x2A8, struct.pack(">ihB", round(self.opening * 1e6), 0, 0xC0))
-        if cycle % 5 == 0:
+        if cycle % 4 == 0:
             for j in range(6):
                 word = self.bits[j] | (0x40 if self.power[j] else 0)
                 self._send(0x261 + j, struct.pack(">HhbBH", 238, 31, 29, word, 0))
