@@ -454,3 +454,31 @@ def test_an_arm_outside_its_range_is_not_driven_into_it_by_a_leap() -> None:
     bench.run(1)
     assert bench.arm.sent == [] and bench.last.reason == "joint_range" and "move it by hand" in bench.last.detail
     assert not bench.core.ready()[0]
+
+
+def test_the_filter_knows_the_geometry_of_an_older_firmware() -> None:
+    arm = FakeArm(READY)
+    arm.setup = replace(arm.setup, firmware="S-V1.5-2")
+    arm.facts = {"flange": None}
+    core = DriverCore(arm, CONFIG)
+    assert core.limits.variant == core.kinematics.variant == 0
+    assert np.allclose(core.limits.body.look(READY[None], 0.0).tcp[0], core.kinematics.tcp(READY).position)
+
+
+def test_after_a_stop_at_full_speed_the_next_task_moves(bench: Bench) -> None:
+    # The governor used to keep the inverse kinematics it had run ahead to (0.15 rad at full speed) when a freeze threw
+    # its place away; half of the time it then waited for joints that never came nearer: HOLDING, every chunk "passed".
+    middle = bench.tcp.position
+    for k in range(16):
+        far = middle + np.array([0.0, 0.1 * (-1) ** k, 0.0])
+        before = bench.arm.joints.copy()
+        for _ in range(4):
+            assert bench.give(positions=np.tile(far, (5, 1))) == ""
+            bench.run(45 + k)
+        assert np.abs(bench.arm.joints - before).max() > 0.05, f"after stop {k}: {bench.last.decision}"
+        bench.core.stop()
+        bench.run(40)
+        assert bench.core.clear_stop()[0]
+        bench.core.set_task(None)
+        bench.core.set_task("t")
+        bench.run(1)

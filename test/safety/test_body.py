@@ -78,7 +78,7 @@ def axes_of(arm: Kinematics, joints: Float, opening: float) -> tuple[Float, Floa
     """Ends of the capsules by the driver's kinematics, not by the body's."""
     frames, ends = arm.link_frames(joints), []
     for point in ("start", "end"):
-        local = [np.array(getattr(c, point)) + [0.0, c.side * opening / 2, 0.0] for c in CAPSULES]
+        local = [np.add(getattr(c, point), (0.0, c.side * opening / 2, 0.0)) for c in CAPSULES]
         ends.append([frames[c.link - 1] @ [*p, 1.0] for c, p in zip(CAPSULES, local, strict=True)])
     return np.array(ends[0]).T[:3], np.array(ends[1]).T[:3]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -166,7 +167,7 @@ near = st.tuples(references, arrays(np.float64, 6, elements=st.floats(-0.02, 0.0
 )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=int(os.environ.get("FILTER_EXAMPLES", "1500")), deadline=None)
 @given(st.one_of(st.tuples(references, commands), near), st.sampled_from([None, DT]))
 def test_nothing_that_is_not_finite_or_outside_the_limits_ever_passes(
     pair: tuple[Reference, Command], dt: float | None
