@@ -233,7 +233,7 @@ class DriverCore:
         """One period: read, decide, follow the request in force, send."""
         with self._lock:
             try:
-                report, state = self._arm.report(), self._arm.state()
+                report, state = self._arm.read()
             except BusError as error:
                 decision = Decision(State.DISCONNECTED, str(error), False)
                 self._result = TickResult(now_ros_ns, decision, self.holder, self._requests.task_id, ArmReport())

@@ -7,6 +7,7 @@ motion brake inside its limits and stand until the next goal; only when braking 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -236,8 +237,8 @@ class Motion:
         """Why the commanded motion must wait for the arm at `measured` (6,); empty when it is within `bound` [rad]."""
         if self._reference is None or self.arrived:
             return ""
-        off = np.abs(self._reference.joints - measured)
-        joint = int(np.argmax(off))
+        off = [abs(a - b) for a, b in zip(self._reference.joints.tolist(), measured.tolist(), strict=True)]
+        joint = off.index(max(off))
         return "" if off[joint] <= bound else f"joint{joint + 1} {off[joint]:.3f} rad behind, allowed {bound:g}"
 
     def _track(self) -> tuple[str, str] | tuple[()]:
@@ -276,7 +277,7 @@ class Motion:
 
     def _speed_share(self, tcp: Pose, reference: Reference) -> float:
         """The share of the tick that keeps the TCP inside its speed limits."""
-        way = float(np.linalg.norm(tcp.position - reference.position))
+        way = math.dist(tcp.position.tolist(), reference.position.tolist())
         turn = angle_between(reference.quaternion, tcp.quaternion)
         most = max(way / self._limits.tcp_speed, turn / self._limits.tcp_angular_speed) / self._period
         most /= self._pace

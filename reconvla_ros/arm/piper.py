@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -132,25 +131,33 @@ class PiperArm:
 
     def state(self) -> ArmState:
         """See `Arm.state`."""
-        return feedback.state(self._require(), firmware.effort_scale(self._firmware))
+        return feedback.state(feedback.Messages(self._require()), firmware.effort_scale(self._firmware))
 
     def report(self) -> ArmReport:
         """See `Arm.report`."""
-        sdk, now = self._require(), self._clock()
-        link = self._link
+        return self._report(feedback.Messages(self._require()), pose=True)
+
+    def read(self) -> tuple[ArmReport, ArmState]:
+        """See `Arm.read`."""
+        messages = feedback.Messages(self._require())
+        report = self._report(messages, pose=False)
+        return report, feedback.state(messages, firmware.effort_scale(self._firmware))
+
+    def _report(self, messages: feedback.Messages, pose: bool) -> ArmReport:
+        now, link = self._clock(), self._link
         assert link is not None
         if not self._firmware and self._inspector is not None:
             self._firmware = self._inspector.firmware()
-        return replace(
-            feedback.report(sdk),
+        return feedback.report(
+            messages, pose,
             firmware=self._firmware,
-            status_age=self._status.age(sdk.GetArmStatus().time_stamp, now),
-            joint_age=self._joints.age(sdk.GetArmJointMsgs().time_stamp, now),
+            status_age=self._status.age(messages.status.time_stamp, now),
+            joint_age=self._joints.age(messages.joints.time_stamp, now),
             bus_ok=link.send_ok,
             frames_sent=link.sent,
             losses=link.watch.losses,
             link=link.watch.words,
-        )
+        )  # fmt: skip
 
     def inspect(self) -> ArmSetup:
         """See `Arm.inspect`."""

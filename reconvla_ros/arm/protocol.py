@@ -108,6 +108,14 @@ class Arm(Protocol):
         """
         ...
 
+    def read(self) -> tuple[ArmReport, ArmState]:
+        """Both at once, for every tick; the report may lack the flange.
+
+        Raises:
+            BusError: not open.
+        """
+        ...
+
     def inspect(self) -> ArmSetup:
         """Ask for what the arm keeps; queries only. Blocks, up to 1.5 s where nothing is answered.
 

@@ -62,6 +62,9 @@ class FakeArm:
         )  # fmt: skip
         return replace(good, **self.facts)
 
+    def read(self) -> tuple[ArmReport, ArmState]:
+        return self.report(), self.state()
+
     def inspect(self) -> ArmSetup:
         return self.setup
 
