@@ -18,7 +18,7 @@ from reconvla_ros.arm.protocol import Arm, ArmReport
 from reconvla_ros.arm.pursuit import Pursuit
 from reconvla_ros.arm.requests import Requests
 from reconvla_ros.arm.settings import DriverConfig
-from reconvla_ros.arm.tick import TickResult, facts, require_parked
+from reconvla_ros.arm.tick import Senses, TickResult, cannot_go_back, require_parked
 from reconvla_ros.errors import BusError
 from reconvla_ros.safety.filter import Verdict
 from reconvla_ros.safety.supervisor import Decision, State, Supervisor
@@ -52,6 +52,7 @@ class DriverCore:
         self._motion = motion_of(config, self.kinematics, self.limits)
         self._standstill = Standstill()
         self._pursuit = Pursuit(self._requests, self._motion, self._standstill, self.count)
+        self._senses = Senses(config)
         self._result: TickResult | None = None
         self._sent_at, self._tick_reason = 0, ""
         self._powering = False  # the arm is being given a target by `enable`: nobody else gives one
@@ -180,6 +181,23 @@ class DriverCore:
             self._motion.set_gripper(self.limits.gripper_range)
             return True, "stopped; the gripper opens. arm/clear_stop when everyone is clear"
 
+    def back_off(self) -> tuple[bool, str]:
+        """Free a person: latch a stop, go back along the last path, slowly; again: end it. (done, message)."""
+        with self._lock:
+            result, config, ending = self._result, self._config, self._pursuit.backing_off
+            self.stop("arm/release was called")
+            if ending:
+                return True, "stopped; the way back is ended"
+            why = cannot_go_back(result)
+            if not why and result is not None and result.state is not None:
+                why = self._pursuit.back_off(result.state, config.back_off, config.joint_leash, 1.0 / config.rate)
+            if why:
+                return False, f"stopped; the arm does not go back: {why}"
+            return (
+                True,
+                f"stopped; the arm goes back along its last path, {config.back_off}; arm/stop or a second call ends it",
+            )
+
     def enable(self, on: bool) -> None:
         """Power the motors, or cut the power of a parked arm. Blocks up to 5 s; `tick` goes on meanwhile.
 
@@ -220,39 +238,42 @@ class DriverCore:
                 decision = Decision(State.DISCONNECTED, str(error), False)
                 self._result = TickResult(now_ros_ns, decision, self.holder, self._requests.task_id, ArmReport())
                 return self._result
-            found = facts(report, state, self._config.dry_run, not self._motion.arrived)
+            found = self._senses.facts(report, state, self._motion, now_mono_ns)
             decision = self.supervisor.update(now_mono_ns, found)
             powered = found.connected and all(found.enabled)  # a fault or a stop may hide that the power is gone
-            tcp = self.kinematics.tcp(state.position)
-            self._history.add(state.stamp_ns, tcp.position)
+            if self._history.due(state.stamp_ns):
+                self._history.add(state.stamp_ns, self.kinematics.tcp(state.position).position)
             self._standstill.update(now_mono_ns, state.position)
             self._motion.feel(state.position, state.effort)
             if decision.may_move:
                 self._pursuit.follow(state, now_mono_ns)
             else:
-                self._fall_back(decision, state, powered)
+                self._fall_back(decision, state, powered, now_mono_ns)
             step = self._motion.advance(self._motion.behind(state.position, self._config.joint_leash))
             applied = self._send(step, now_mono_ns) if powered else None
             verdict, reason, detail = self._judgement(step)
             self._result = TickResult(
-                now_ros_ns, decision, self.holder, self._requests.task_id, report, state, tcp,
+                now_ros_ns, decision, self.holder, self._requests.task_id, report, state, self.kinematics,
                 self._pursuit.asked, applied, verdict, reason, detail,
             )  # fmt: skip
             return self._result
 
-    def _fall_back(self, decision: Decision, state: ArmState, powered: bool) -> None:
+    def _fall_back(self, decision: Decision, state: ArmState, powered: bool, now_mono_ns: int) -> None:
         """No motion now: freeze; forget the target when the arm is not (or no longer) where it was sent."""
-        was_free = self._result is None or self._result.decision.may_move
+        if decision.state is State.STOPPED and powered:
+            self._pursuit.follow_back(now_mono_ns)
+        was_free = self._result is None or self._result.decision.may_move or self._pursuit.backing_off
         if was_free and decision.state is not State.STOPPED:  # `stop` has frozen everything by itself
             self._pursuit.freeze()
         if not powered:
-            self._motion.forget()
+            self._pursuit.lose_path()
         elif decision.state is State.FAULT and not decision.blind and self._motion.reference is not None:
             self._pursuit.rest(state)
 
     def _send(self, step: Step, now_mono_ns: int) -> JointCommand | None:
         if step.command is not None:
             self._arm.send(step.command)
+            self._pursuit.remember(now_mono_ns, step.command.position)
             self._sent_at = now_mono_ns
         elif now_mono_ns - self._sent_at >= self._hold_ns:
             self._sent_at = now_mono_ns

@@ -44,15 +44,19 @@ class Governor:
         self.goal = self._walker = None
 
     def restart(self, joints: Float) -> None:
-        """Walk on from `joints` (6,) when there is a goal."""
+        """Stand at `joints` (6,), and walk on from there when there is a goal.
+
+        The solution goes with the walk: left ahead of it, the governor would wait for ever for joints that never come.
+        """
+        self.solution = joints
         if self.goal is not None:
-            self._walker, self.solution = self._kinematics.tcp(joints), joints
+            self._walker = self._kinematics.tcp(joints)
 
     def aim(self, pose: Pose, start: Float) -> None:
         """Walk to `pose`, from where the walk is now, or from the joints `start` (6,)."""
         self.goal = pose
         if self._walker is None:
-            self._walker = self._kinematics.tcp(start)
+            self.restart(start)
 
     def reach(self, result: Filtered, reference: Reference) -> Filtered:
         """Reachability, joint range and clearance of a goal that the Cartesian rules let through."""

@@ -18,9 +18,13 @@ class TcpHistory:
     def __init__(self) -> None:
         self._entries: deque[tuple[int, Float]] = deque(maxlen=_LENGTH)
 
+    def due(self, stamp_ns: int) -> bool:
+        """Whether a measurement of this stamp would be remembered: those closer than 20 ms to the one before are not."""
+        return not self._entries or stamp_ns - self._entries[-1][0] >= _SPACING_NS
+
     def add(self, stamp_ns: int, position: Float) -> None:
-        """Remember a measurement; those closer than 20 ms to the one before are left out."""
-        if not self._entries or stamp_ns - self._entries[-1][0] >= _SPACING_NS:
+        """Remember a measurement, if it is due."""
+        if self.due(stamp_ns):
             self._entries.append((stamp_ns, position))
 
     def at(self, stamp_ns: int) -> Float | None:

@@ -21,6 +21,7 @@ RESIDUAL = 1e-6
 # Below this |sin q5| joint 5 is set to zero: joints 4 and 6 turn about one axis and only their sum matters.
 WRIST_SINGULAR = 5e-7
 _WRIST_NEAR = 1e-4  # below this |sin q5| the wrist is solved by us
+_TURN = 2.0 * math.pi
 _SLACK = 1e-6  # [rad] a solution this far beyond a limit is rounding, and is moved onto it
 
 
@@ -41,6 +42,20 @@ def _link(row: DhRow, theta: float) -> Float:
 def _wrap(angles: Float) -> Float:
     """Angles into [-pi, pi)."""
     return (angles + np.pi) % (2.0 * np.pi) - np.pi
+
+
+def _nearest(branches: list[list[float]], seed: list[float]) -> tuple[float, list[float]]:
+    """The largest joint difference [rad] of the branch where it is smallest, and that branch; (inf, []) of none."""
+    least, best = math.inf, list[float]()
+    for q in branches:
+        jump = 0.0
+        for a, b in zip(q, seed, strict=True):
+            jump = max(jump, abs(a - b))
+            if jump >= least:
+                break
+        else:
+            least, best = jump, q
+    return least, best
 
 
 def _say(tcp: Pose) -> str:
@@ -66,8 +81,7 @@ class Kinematics:
         self.variant = variant
         self._rows = dh_table(variant)
         self._offset = np.array(tcp_offset, dtype=np.float64)
-        self._lower = np.array(lower, dtype=np.float64)
-        self._upper = np.array(upper, dtype=np.float64)
+        self._bounds = [(float(low), float(high)) for low, high in zip(lower, upper, strict=True)]
         frames = self.link_frames(np.zeros(N_JOINTS))
         origins = np.array([frame[:3, 3] for frame in frames])
         axes = np.array([frame[:3, 2] for frame in frames]).T  # (3, 6)
@@ -90,7 +104,7 @@ class Kinematics:
     def tcp_matrix(self, joints: Float) -> Float:
         """`tcp` in `base_link` (4, 4)."""
         frame = self.flange(joints).copy()
-        frame[:3, 3] += frame[:3, :3] @ self._offset
+        frame[:3, 3] += frame[:3, :3].dot(self._offset)
         return frame
 
     def tcp(self, joints: Float) -> Pose:
@@ -103,20 +117,24 @@ class Kinematics:
 
         At the wrist singularity joints 4 and 6 turn about one axis; there joint 4 is taken to be `joint4` [rad].
         """
+        return np.array(self._branches(tcp, joint4)).reshape(-1, N_JOINTS)
+
+    def _branches(self, tcp: Pose, joint4: float) -> list[list[float]]:
+        """As plain floats: once a tick, small arrays cost several times more than the arithmetic."""
         target = np.eye(4)
-        target[:3, :3] = matrix_from_quaternion(tcp.quaternion)
-        target[:3, 3] = tcp.position - target[:3, :3] @ self._offset
+        rotation = matrix_from_quaternion(tcp.quaternion)
+        target[:3, :3] = rotation
+        target[:3, 3] = tcp.position - rotation.dot(self._offset)
         found = self._robot.calculate_IK(target)
         kept = []
-        for q, approximate in zip(
-            np.asarray(found.Q, dtype=np.float64).reshape(-1, N_JOINTS), found.is_LS, strict=True
-        ):
+        for solution, approximate in zip(found.Q.tolist(), found.is_LS.tolist(), strict=True):
+            q = solution
             singular = abs(math.sin(q[4])) < _WRIST_NEAR and math.cos(q[4]) > 0.0
             if singular:
-                q = self._settle_wrist(q, target, joint4)
-            if not (approximate or singular) or float(np.abs(self.flange(q) - target).max()) < RESIDUAL:
-                kept.append(q)
-        return _wrap(np.array(kept).reshape(-1, N_JOINTS))
+                q = self._settle_wrist(np.array(q), target, joint4).tolist()
+            if not (approximate or singular) or float(np.abs(self.flange(np.array(q)) - target).max()) < RESIDUAL:
+                kept.append([v if -math.pi <= v < math.pi else (v + math.pi) % _TURN - math.pi for v in q])
+        return kept
 
     def solve(self, tcp: Pose, seed: Float, max_jump: float = math.inf) -> Float:
         """The branch inside the limits nearest to `seed` (6,).
@@ -125,26 +143,39 @@ class Kinematics:
             KinematicsError: out of reach, every branch outside the limits (the nearest miss is named), or the nearest
                 branch is further than `max_jump` [rad] from the seed in some joint.
         """
-        branches = self.branches(tcp, float(seed[3]))
-        if not len(branches):
+        near = seed.tolist()
+        branches = self._branches(tcp, near[3])
+        if not branches:
             raise KinematicsError(f"tcp {_say(tcp)} m: no joint position reaches it")
-        inside = branches[self._violation(branches) <= _SLACK]
-        if not len(inside):
-            nearest = branches[int(np.argmin(self._violation(branches)))]
-            joint = int(np.argmax(np.maximum(self._lower - nearest, nearest - self._upper)))
+        jump, best = _nearest(branches, near)
+        if (
+            self._outside(best)[0] > _SLACK
+        ):  # seldom: the nearest of all is mostly inside, and then nothing else is asked
+            jump, best = _nearest([q for q in branches if self._outside(q)[0] <= _SLACK], near)
+        if not best:
+            nearest = min(branches, key=lambda q: self._outside(q)[0])
+            joint = self._outside(nearest)[1]
             raise KinematicsError(
                 f"tcp {_say(tcp)} m: needs joint{joint + 1} = {nearest[joint]:.4f} rad, "
-                f"allowed {self._lower[joint]:.4f}..{self._upper[joint]:.4f}"
+                f"allowed {self._bounds[joint][0]:.4f}..{self._bounds[joint][1]:.4f}"
             )
-        jumps = np.abs(inside - seed).max(axis=1)
-        best = int(np.argmin(jumps))
-        if jumps[best] > max_jump:
-            joint = int(np.argmax(np.abs(inside[best] - seed)))
+        if jump > max_jump:
+            joint = max(range(N_JOINTS), key=lambda j: abs(best[j] - near[j]))
             raise KinematicsError(
-                f"tcp {_say(tcp)} m: joint{joint + 1} would jump {jumps[best]:.3f} rad to another branch, "
+                f"tcp {_say(tcp)} m: joint{joint + 1} would jump {jump:.3f} rad to another branch, "
                 f"allowed {max_jump:.3f}"
             )
-        return np.clip(inside[best], self._lower, self._upper)
+        return np.array([min(max(v, low), high) for v, (low, high) in zip(best, self._bounds, strict=True)])
+
+    def _outside(self, joints: list[float]) -> tuple[float, int]:
+        """How far [rad] the worst joint lies outside the limits (negative inside), and which one."""
+        return max(
+            (max(low - v, v - high), j) for j, (v, (low, high)) in enumerate(zip(joints, self._bounds, strict=True))
+        )
+
+    def limit_distance(self, joints: Float) -> Float:
+        """Per joint (6,) how far [rad] it is from the nearer of its limits; negative outside."""
+        return np.array([min(v - low, high - v) for v, (low, high) in zip(joints.tolist(), self._bounds, strict=True)])
 
     def jacobian(self, joints: Float) -> Float:
         """Geometric Jacobian of `tcp` in `base_link` (6, 6): rows 0..2 [m/rad], rows 3..5 [rad/rad]."""
@@ -156,10 +187,6 @@ class Kinematics:
     def singularity(self, joints: Float) -> float:
         """Smallest singular value of the Jacobian; 0 at a singularity, about 0.1 in the open."""
         return float(np.linalg.svd(self.jacobian(joints), compute_uv=False)[-1])
-
-    def _violation(self, joints: Float) -> Float:
-        """How far (N,) [rad] the worst joint of each row lies outside the limits; negative inside."""
-        return np.maximum(self._lower - joints, joints - self._upper).max(axis=1)
 
     def _settle_wrist(self, q: Float, target: Float, joint4: float) -> Float:
         """The wrist anew from the first three joints: near its singularity EAIK loses the sum of joints 4 and 6.

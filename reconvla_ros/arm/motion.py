@@ -69,6 +69,7 @@ class Motion:
         self._goal_gripper = 0.0
         self._blocked: tuple[str, str] | tuple[()] = ()  # why the motion brakes and stands until the next goal
         self._effort, self._external = effort, None if effort is None else effort.value
+        self._pace = 1.0  # share of the speed limits that the present goal is after
 
     @property
     def reference(self) -> Reference | None:
@@ -127,25 +128,32 @@ class Motion:
             return result
         if self._blocked:
             self._drop_goal()  # the walk starts anew
+        self._set_pace(1.0)
         self._goal_joints = None
         self._governor.aim(Pose(result.command.position, result.command.quaternion), self._braking_point())
         self._goal_gripper = self._goal_gripper if result.command.gripper is None else result.command.gripper
         return result
 
-    def set_joints(self, joints: Float, gripper: float | None) -> Filtered:
-        """A joint goal (home, replay); same rules. Needs `anchor` first."""
+    def set_joints(self, joints: Float, gripper: float | None, pace: float = 1.0) -> Filtered:
+        """A joint goal (home, replay, the way back) at a share of the speed limits; same rules. Needs `anchor` first."""
         tcp = self._kinematics.tcp(joints)
         command = Command(tcp.position, tcp.quaternion, joints, gripper, straight=True)
         result = check(command, self._anchored(), self._limits)
         self._drop_goal()
         if result.verdict is Verdict.REFUSED:
             return result
+        self._set_pace(pace)
         self._goal_joints = self._governor.solution = (
             result.command.joints if result.command.joints is not None else joints
         )
         self._goal_gripper = self._goal_gripper if result.command.gripper is None else result.command.gripper
         self._trajectory.set_target(self._goal_joints)
         return result
+
+    def _set_pace(self, pace: float) -> None:
+        if pace != self._pace:
+            self._pace = pace
+            self._trajectory.pace(pace)
 
     def set_gripper(self, opening: float) -> None:
         """Change the opening alone, inside its range."""
@@ -271,6 +279,7 @@ class Motion:
         way = float(np.linalg.norm(tcp.position - reference.position))
         turn = angle_between(reference.quaternion, tcp.quaternion)
         most = max(way / self._limits.tcp_speed, turn / self._limits.tcp_angular_speed) / self._period
+        most /= self._pace
         return 1.0 if most <= _SPEED_SHARE else _SPEED_SHARE / most
 
     def _braking_point(self) -> Float:

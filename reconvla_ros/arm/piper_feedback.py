@@ -51,8 +51,8 @@ def _motor_bits(sdk: Any) -> tuple[int, ...]:
     return tuple(int(getattr(slow, name).foc_status_code) for name in _MOTORS)
 
 
-def state(sdk: Any) -> ArmState:
-    """Joints and gripper of the newest frames."""
+def state(sdk: Any, scale: tuple[float, ...]) -> ArmState:
+    """Joints and gripper of the newest frames; `scale` (6,) is what the reported effort is multiplied with."""
     joints = sdk.GetArmJointMsgs()
     values, gripper = joints.joint_state, sdk.GetArmGripperMsgs().gripper_state
     fast = sdk.GetArmHighSpdInfoMsgs()
@@ -61,7 +61,7 @@ def state(sdk: Any) -> ArmState:
         stamp_ns=int(joints.time_stamp * 1e9),
         position=np.array([getattr(values, name) for name in _JOINTS]) / MILLIDEGREES,
         velocity=np.array([m.motor_speed for m in motors]) * 1e-3,
-        effort=np.array([m.effort for m in motors]) * 1e-3,
+        effort=np.array([m.effort for m in motors]) * 1e-3 * np.array(scale),
         gripper=gripper.grippers_angle * 1e-6,
         gripper_effort=gripper.grippers_effort * 1e-3,
         enabled=tuple(bool(bits & _ENABLED_BIT) for bits in _motor_bits(sdk)),
@@ -73,6 +73,8 @@ def report(sdk: Any) -> ArmReport:
     status, gripper = sdk.GetArmStatus(), sdk.GetArmGripperMsgs().gripper_state
     word = status.arm_status
     errors = int(word.err_code)  # 0x2A1 byte 6 << 8 | byte 7
+    fast, slow = sdk.GetArmHighSpdInfoMsgs(), sdk.GetArmLowSpdInfoMsgs()
+    motors = [getattr(slow, name) for name in _MOTORS]
     return ArmReport(
         ctrl_mode=int(word.ctrl_mode),
         arm_status=int(word.arm_status),
@@ -86,6 +88,10 @@ def report(sdk: Any) -> ArmReport:
         motor_bits=_motor_bits(sdk),
         status_stamp_ns=int(status.time_stamp * 1e9),
         joint_stamp_ns=int(sdk.GetArmJointMsgs().time_stamp * 1e9),
+        currents=tuple(getattr(fast, name).current * 1e-3 for name in _MOTORS),
+        voltages=tuple(motor.vol * 0.1 for motor in motors),
+        driver_temperatures=tuple(float(motor.foc_temp) for motor in motors),
+        motor_temperatures=tuple(float(motor.motor_temp) for motor in motors),
     )
 
 

@@ -9,9 +9,10 @@ import numpy as np
 from reconvla_ros.arm.history import Standstill
 from reconvla_ros.arm.motion import Motion
 from reconvla_ros.arm.requests import Requests
+from reconvla_ros.arm.retrace import BackOff, Retrace, Trail
 from reconvla_ros.arm.tick import Asked
 from reconvla_ros.safety.filter import Command, Filtered, Verdict
-from reconvla_ros.types import ArmState
+from reconvla_ros.types import ArmState, Float
 
 
 class Pursuit:
@@ -25,6 +26,7 @@ class Pursuit:
 
     Attributes:
         asked: the request in force; None = nothing is wanted.
+        trail: where the arm was sent lately.
     """
 
     def __init__(
@@ -32,6 +34,9 @@ class Pursuit:
     ) -> None:
         self._requests, self._motion, self._standstill, self._count = requests, motion, standstill, count
         self.asked: Asked | None = None
+        self.trail = Trail()
+        self._retrace: Retrace | None = None
+        self._pace = 1.0
         self._errand = False  # a joint goal of the driver itself; it ends when the motion has arrived
 
     def follow(self, state: ArmState, now_mono_ns: int) -> None:
@@ -61,6 +66,45 @@ class Pursuit:
             self.asked, self._errand = Asked(None, filtered), True
         return filtered
 
+    @property
+    def backing_off(self) -> bool:
+        """Whether the way back is under way."""
+        return self._retrace is not None
+
+    def back_off(self, state: ArmState, bounds: BackOff, near: float, period: float) -> str:
+        """Begin the way back along the last path; why not, or empty. The target is frozen, and a stop is latched."""
+        way = self.trail.back_from(state.position, near)
+        if not way:
+            return f"the arm is not on its last path within {near:g} rad, or there is none: nothing to go back along"
+        if why := self._motion.anchor(state.position, state.gripper, self._standstill.still):
+            return why[1]
+        assert self._motion.reference is not None
+        self._retrace = Retrace(way, bounds, self._motion.reference.joints, period)
+        self._pace = bounds.pace
+        return ""
+
+    def remember(self, now_mono_ns: int, joints: Float) -> None:
+        """What was sent is the path, unless it leads back."""
+        if self._retrace is None:
+            self.trail.add(now_mono_ns, joints)
+
+    def lose_path(self) -> None:
+        """The motors have no power: where the arm was sent, and how it came there, no longer counts."""
+        self._retrace = None
+        self.trail.clear()
+        self._motion.forget()
+
+    def follow_back(self, now_mono_ns: int) -> None:
+        """One tick of the way back; at its end decelerate and hold."""
+        retrace, reference = self._retrace, self._motion.reference
+        if retrace is None or reference is None:
+            return
+        target = retrace.target(now_mono_ns, reference.joints, reference.position)
+        if target is None or self._motion.set_joints(target, None, self._pace).verdict is Verdict.REFUSED:
+            self.trail.cut(retrace.left)
+            self._retrace = None
+            self._motion.stop()
+
     def rest(self, state: ArmState) -> None:
         """Hold where the arm is, should it stand elsewhere than where it was sent."""
         if self._motion.arrived and self._standstill.still:
@@ -85,5 +129,8 @@ class Pursuit:
     def forget(self) -> None:
         """Forget every request; the lease stays. Decelerate and hold."""
         self.asked, self._errand = None, False
+        if self._retrace is not None:
+            self.trail.cut(self._retrace.left)
+            self._retrace = None
         self._requests.drop()
         self._motion.stop()

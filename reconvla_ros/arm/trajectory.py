@@ -7,10 +7,21 @@ one tick per call, however late the call is, so a stalled process never makes th
 from __future__ import annotations
 
 import atexit
+import contextlib
 import weakref
+from collections.abc import Callable
 
 import numpy as np
-from ruckig import ControlInterface, InputParameter, OutputParameter, Result, Ruckig, Synchronization, Trajectory
+from ruckig import (
+    ControlInterface,
+    InputParameter,
+    OutputParameter,
+    Result,
+    Ruckig,
+    RuckigError,
+    Synchronization,
+    Trajectory,
+)
 
 from reconvla_ros.errors import ArmError
 from reconvla_ros.types import N_JOINTS, Float
@@ -29,7 +40,24 @@ def _let_go() -> None:
 
 Snapshot = tuple[list[float], list[float], list[float], bool]  # position, velocity, acceleration, done
 
+_NUDGES = (1.0, 0.999, 0.99, 0.9)  # of the acceleration bound
 REST_VELOCITY = 1e-6  # [rad/s] below it in every joint the motion is over
+
+
+def _nudged(state: InputParameter, calculate: Callable[[], Result]) -> Result:
+    """Calculate, with a little less acceleration where ruckig finds no profile.
+
+    A joint whose way is 2 a^3 / j^2 to the last bit lies between two kinds of profile, and rounding rules out both.
+
+    Raises:
+        ArmError: it finds none at all.
+    """
+    bound = list(state.max_acceleration)
+    for share in _NUDGES:
+        state.max_acceleration = [share * a for a in bound]
+        with contextlib.suppress(RuckigError):
+            return calculate()
+    raise ArmError(f"trajectory: ruckig finds no way to {state.target_position}")
 
 
 class JointTrajectory:
@@ -44,7 +72,7 @@ class JointTrajectory:
     def __init__(
         self, period: float, velocity: float, acceleration: float, jerk: float, stop_acceleration: float
     ) -> None:
-        self._period = period
+        self._period, self._velocity = period, velocity
         self._normal, self._braking = acceleration, max(acceleration, stop_acceleration)
         self._ruckig = Ruckig(N_JOINTS, period)
         self._input = InputParameter(N_JOINTS)
@@ -63,6 +91,7 @@ class JointTrajectory:
         self._stop_input.synchronization = Synchronization.Time
         self._stop_input.max_acceleration = [self._braking] * N_JOINTS
         self._stop_input.max_jerk = [jerk] * N_JOINTS
+        self._stopping = True
         self.reset(np.zeros(N_JOINTS))
         _LIVING.add(self)
 
@@ -103,10 +132,11 @@ class JointTrajectory:
             ArmError: ruckig refuses the state (a mistake of ours; the caller holds).
         """
         state, way = self._stop_input, self._stop_way
+        state.max_acceleration = [self._braking] * N_JOINTS
         state.current_position = self._input.current_position
         state.current_velocity = self._input.current_velocity
         state.current_acceleration = self._input.current_acceleration
-        result = self._stopper.calculate(state, way)
+        result = _nudged(state, lambda: self._stopper.calculate(state, way))
         if result not in (Result.Working, Result.Finished):
             raise ArmError(f"trajectory: ruckig says {result} for a stop")
         return np.array([way.at_time(way.duration / 2.0)[0], way.at_time(way.duration)[0]])
@@ -120,12 +150,18 @@ class JointTrajectory:
         self.set_target(joints)
         self._done = True
 
+    def pace(self, share: float) -> None:
+        """Keep to `share` in (0, 1] of the velocity from now on."""
+        self._input.max_velocity = [self._velocity * share] * N_JOINTS
+
     def set_target(self, joints: Float) -> None:
         """Go to `joints` (6,) and stand still there."""
+        target = [float(v) for v in joints]
+        if self._stopping or target != list(self._input.target_position):  # or what `_nudged` took off stays off
+            self._input.max_acceleration = [self._normal] * N_JOINTS
         self._stopping = False
         self._input.control_interface = ControlInterface.Position
-        self._input.max_acceleration = [self._normal] * N_JOINTS
-        self._input.target_position = [float(v) for v in joints]
+        self._input.target_position = target
         self._input.target_velocity = [0.0] * N_JOINTS
         self._input.target_acceleration = [0.0] * N_JOINTS
         self._done = False
@@ -146,7 +182,7 @@ class JointTrajectory:
         Raises:
             ArmError: ruckig refuses the state (a mistake of ours; the caller holds).
         """
-        self._result = self._ruckig.update(self._input, self._output)
+        self._result = _nudged(self._input, lambda: self._ruckig.update(self._input, self._output))
         if self._result not in (Result.Working, Result.Finished):
             raise ArmError(f"trajectory: ruckig says {self._result} for target {self._input.target_position}")
         return np.array(self._output.new_position)

@@ -43,8 +43,9 @@ class Tape:
     def derivative(self, order: int) -> tuple[Float, Float]:
         """Times (T,) [s] and the differences of that order (T, 6) [rad/s^order]."""
         path = np.array(self.joints)
-        values = np.diff(path, n=order, axis=0) / self.period**order
-        return (np.arange(len(values)) + order / 2.0) * self.period, values
+        values: Float = np.diff(path, n=order, axis=0) / self.period**order
+        times: Float = (np.arange(len(values), dtype=np.float64) + order / 2.0) * self.period
+        return times, values
 
 
 class Stage:
@@ -75,6 +76,8 @@ class Stage:
 
         rig._arm.send = recorded  # type: ignore[method-assign]
         rig.core.set_task("plot")
+        for _ in range(50):  # the held target is repeated now and then: the record begins with what is really held
+            rig.step()
         return self
 
     def __exit__(self, *details: object) -> None:
@@ -199,7 +202,8 @@ def _draw_hand_over(pyplot: Any, config: DriverConfig) -> Any:
             _panel(axes[order, column], tape, (0, 1, 3)[order], config)
         peak = [float(np.abs(tape.derivative(n)[1]).max()) for n in (1, 3)]
         axes[0, column].set_title(f"{title}\nlargest velocity {peak[0]:.2f} rad/s, jerk {peak[1]:,.0f} rad/s³")
-        axes[2, column].set_yscale("symlog", linthresh=100.0)
+        axes[1, column].set_yscale("symlog", linthresh=1.0, linscale=2.5)
+        axes[2, column].set_yscale("symlog", linthresh=100.0, linscale=2.0)
         axes[2, column].set_xlabel("time [s]")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=8, frameon=False)
     return figure
@@ -228,7 +232,9 @@ def _panel(axis: Any, tape: Tape, order: int, config: DriverConfig) -> None:
     bound = (None, config.joint_speed, config.stop_acceleration, config.joint_jerk)[order]
     for joint in range(6):
         axis.plot(times, values[:, joint], color=_COLOURS[joint], lw=1.2, label=f"joint{joint + 1}")
-    if bound is not None:
+    if bound is None:
+        axis.margins(y=0.2)  # room for the words
+    else:
         for sign in (-1.0, 1.0):
             axis.axhline(sign * bound, color="black", ls="--", lw=0.7)
     for name, at in tape.marks.items():

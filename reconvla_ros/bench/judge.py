@@ -3,20 +3,24 @@
 Frames (piper_sdk 0.6.2): 0x155..0x157 two joints each [0.001 degree], 0x159 gripper [0.001 mm, 0.001 N m, code, zero],
 0x151 mode, 0x150 stop, 0x471 motor power; eight bytes, big-endian. Targets are judged on the nominal tick: where the
 target stands at the end of each tick, changed or not.
+
+A target may leap in two cases only, and only to where the arm is: the first one that is sent with power, and one for an
+arm that stands elsewhere than at its target. What is sent while no motor has power moves nothing and is not judged.
 """
 
 from __future__ import annotations
 
+import math
 import struct
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Sequence
 
 import numpy as np
 
-from reconvla_ros import tables
+from reconvla_ros.bench.judge_bounds import Bounds, tcp_of
 from reconvla_ros.types import Float
 
-QUANTUM = np.radians(1e-3)  # [rad] one count of a joint target
+QUANTUM = math.radians(1e-3)  # [rad] one count of a joint target
 _OPENING = 1e-6  # [m] one count of a gripper target
 _JOINT_IDS = (0x155, 0x156, 0x157)
 _QUERIES = frozenset({0x472, 0x477, 0x4AF})  # they ask, and change nothing
@@ -24,42 +28,8 @@ _REACH = 1.0  # [m] no joint of the arm has a longer lever on the TCP
 _BATCH = 8192  # ticks judged at once
 _EXAMPLES = 5  # of each kind
 _SEED_NEAR = 0.01  # [rad] a target that starts anew lies this near to the measured arm
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What the bus may carry: (6,) [rad], [rad/s], [rad/s^2], TCP box (3,) [m], speeds [m/s], [rad/s]; `period` [s]."""
-
-    joint_lower: tuple[float, ...]
-    joint_upper: tuple[float, ...]
-    joint_speed: float
-    joint_acceleration: float
-    workspace_lower: tuple[float, ...]
-    workspace_upper: tuple[float, ...]
-    tcp_offset: tuple[float, ...]
-    tcp_speed: float
-    tcp_angular_speed: float
-    gripper_range: float
-    gripper_speed: float
-    gripper_effort: float
-    speed_percent: int
-    period: float
-    settle: float  # [s] after a stop the joint target stands still
-
-
-def tcp_of(joints: Float, offset: tuple[float, ...]) -> tuple[Float, Float]:
-    """TCP positions (N, 3) [m] and rotations (N, 3, 3) of joints (N, 6) [rad], from the DH table (variant 1)."""
-    rotation = np.tile(np.eye(3), (len(joints), 1, 1))
-    place = np.zeros((len(joints), 3))
-    for row, angle in zip(tables.dh_table(1), joints.T, strict=True):
-        ca, sa = np.cos(row.alpha), np.sin(row.alpha)
-        tilt = np.array([[1.0, 0.0, 0.0], [0.0, ca, -sa], [0.0, sa, ca]])
-        ct, st, zero = np.cos(angle + row.offset), np.sin(angle + row.offset), np.zeros(len(joints))
-        turn = np.array([[ct, -st, zero], [st, ct, zero], [zero, zero, zero + 1.0]]).transpose(2, 0, 1)
-        place = place + rotation @ np.array([row.a, 0.0, 0.0])
-        rotation = rotation @ tilt @ turn
-        place = place + rotation @ np.array([0.0, 0.0, row.d])
-    return place + rotation @ np.array(offset), rotation
+_AWAY = 0.04  # [rad] an arm further than this from its target is not where it was sent
+_STANDS = (20, 0.011)  # ticks, [rad]: an arm that moved less in this time stands
 
 
 class Judge:
@@ -68,11 +38,14 @@ class Judge:
     Attributes:
         violations: how often each kind. examples: the first few of each kind, in words.
         extremes: the largest joint speed [rad/s] and acceleration [rad/s^2], TCP speed [m/s], and way of all joints [rad].
+        freezes: ticks in which a stop or a fault brought the target to a stand, beyond the acceleration bound.
+        seeds: targets that started anew.
     """
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
-        self.frames = self.ticks = 0
+        self.frames = self.ticks = self.freezes = self.seeds = 0
+        self.frozen_ticks: list[int] = []
         self.violations: Counter[str] = Counter()
         self.examples: dict[str, list[str]] = {}
         self.extremes = {"joint_speed": 0.0, "joint_acceleration": 0.0, "tcp_speed": 0.0, "way": 0.0}
@@ -82,22 +55,30 @@ class Judge:
         self._opening: int | None = None
         self._fresh = False  # a joint target came in this tick
         self._carried = 0  # rows in front that were judged before
-        self._may_seed = True
-        self._stopped_at: int | None = None
-        self._rows: list[tuple[list[int], int, bool, bool]] = []  # joints, opening, seeded, must stand still
+        self._power = (False, False)  # of any motor, of all
+        self._begins = True  # the next target that is sent starts anew
+        self._still = self._may_freeze = False
+        self._places: deque[Float] = deque(maxlen=_STANDS[0])  # measured (6,) [rad], one a tick
+        self._rows: list[
+            tuple[list[int], int, bool, bool, bool]
+        ] = []  # joints, opening, starts anew, still, may freeze
         self._outside: Float | None = None
 
     def expect(self, what: str, count: int = 1) -> None:
         """The next `count` frames of "estop", "reset", "disable" were asked for; "enable" from now on (0: no longer)."""
         self._asked[what] = count if what == "enable" else self._asked[what] + count
 
-    def allow_seed(self) -> None:
-        """The arm had no power, or was moved from outside: the target may start anew, where the arm is."""
-        self._may_seed = True
+    def power(self, enabled: Sequence[bool]) -> None:
+        """Which motors have power, told before the frames of a tick."""
+        self._power = any(enabled), all(enabled)
 
-    def stopped(self, latched: bool) -> None:
-        """Whether a stop is latched, told every tick."""
-        self._stopped_at = None if not latched else self.ticks if self._stopped_at is None else self._stopped_at
+    def stopped(self, still: bool, may_freeze: bool = False) -> None:
+        """Told every tick: a stop or a fault forbids every change of the target; it may come to a stand at once."""
+        self._still, self._may_freeze = still, still or may_freeze
+
+    def at(self, measured: Float) -> None:
+        """The arm is at `measured` (6,) [rad], told 200 times a second."""
+        self._places.append(measured)
 
     def note(self, kind: str, words: str) -> None:
         """Count one violation."""
@@ -142,7 +123,7 @@ class Judge:
         self._coming += struct.unpack(">ii", data)
         if len(self._coming) == 6:
             joints, self._coming = self._coming, []
-            if self._fresh and joints != self._joints and not self._may_seed:
+            if self._fresh and joints != self._joints and self._power[0] and not self._begins:
                 self.note("two_targets", f"{self._joints} and {joints} in one tick")
             self._joints, self._fresh = joints, True
             for j, count in enumerate(joints):
@@ -161,36 +142,58 @@ class Judge:
             self.note("gripper_code", said)
 
     # --- ticks -------------------------------------------------------------------------------------------------------
-    def end_tick(self, measured: Float) -> None:
-        """The tick is over; the arm is at `measured` (6,) [rad]."""
+    def end_tick(self, measured: Float, watch: bool = True) -> None:
+        """The tick is over; the arm is at `measured` (6,) [rad]; `watch`: as `at`, once a tick."""
         if self._coming:
             self.note("torn_set", f"the tick ends after {len(self._coming)} joints")
             self._coming = []
-        self.ticks, self._fresh = self.ticks + 1, False
+        fresh, self._fresh = self._fresh, False
+        self.ticks += 1
+        if watch:
+            self.at(measured)
+        any_power, all_power = self._power
+        anew, self._begins = not any_power, self._begins or not all_power
+        if not anew and fresh and self._begins and (not self._rows or self._leaps()):
+            anew = True
+            self.seeds += 1
+            if (off := self._off(self._joints, measured)) > _SEED_NEAR:
+                self.note("far_seed", f"the first target with power is {off:.4f} rad from the arm")
+        elif not anew and fresh and self._rows and self._joints != self._rows[-1][0]:
+            anew = self._leaps() and self._may_start_anew(measured)
+            self.seeds += anew
+        if fresh and all_power:
+            self._begins = False
         if self._joints is None:
             return
-        seeded = False
-        if self._rows and self._may_seed:
-            seeded = self._leaps() and float(np.abs(np.array(self._joints) * QUANTUM - measured).max()) <= _SEED_NEAR
-            self._may_seed = not seeded
-        still = self._stopped_at is not None and (self.ticks - self._stopped_at) * self._bounds.period > (
-            self._bounds.settle
-        )
-        self._rows.append((self._joints, self._opening or 0, seeded, still))
+        self._rows.append((self._joints, self._opening or 0, anew, self._still, self._may_freeze))
         if len(self._rows) >= _BATCH:
             self._judge_rows()
+
+    @staticmethod
+    def _off(joints: list[int] | None, measured: Float) -> float:
+        """How far a target is from the arm [rad]."""
+        return 0.0 if joints is None else float(np.abs(np.array(joints) * QUANTUM - measured).max())
+
+    def _may_start_anew(self, measured: Float) -> bool:
+        """Whether the arm stands elsewhere than at its last target, and this target is where it stands."""
+        stands = len(self._places) == _STANDS[0] and float(np.ptp(np.array(self._places), axis=0).max()) <= _STANDS[1]
+        return (
+            stands
+            and self._off(self._rows[-1][0], measured) > _AWAY
+            and self._off(self._joints, measured) <= _SEED_NEAR
+        )
 
     def _leaps(self) -> bool:
         """Whether this tick's target is further from the last than a motion could bring it."""
         assert self._joints is not None
-        period, last = self._bounds.period, np.array(self._rows[-1][0])
-        before = np.array(self._rows[-2][0]) if len(self._rows) > 1 else last
-        step = np.array(self._joints) - last
-        second = float(np.abs(step - (last - before)).max()) * QUANTUM
+        last = self._rows[-1][0]
+        before = self._rows[-2][0] if len(self._rows) > 1 else last
+        step = [a - b for a, b in zip(self._joints, last, strict=True)]
+        second = max(abs(s - (a - b)) for s, a, b in zip(step, last, before, strict=True))
+        period, bounds = self._bounds.period, self._bounds
         return (
-            float(np.abs(step).max()) * QUANTUM > self._bounds.joint_speed * period
-            or second > self._bounds.joint_acceleration * period**2 + 2.0 * QUANTUM
-            or abs((self._opening or 0) - self._rows[-1][1]) * _OPENING > self._gripper_step()
+            max(map(abs, step)) * QUANTUM > bounds.joint_speed * period
+            or second * QUANTUM > bounds.joint_acceleration * period**2 + 2.0 * QUANTUM
         )
 
     def _gripper_step(self) -> float:
@@ -203,12 +206,12 @@ class Judge:
 
     def _judge_rows(self) -> None:
         """Judge all rows but those that were carried over; carry the last two."""
-        counts, openings, seeds, stills = (np.array(column) for column in zip(*self._rows, strict=True))
+        counts, openings, seeds, stills, freezes = (np.array(column) for column in zip(*self._rows, strict=True))
         joints = counts * QUANTUM
         first = self.ticks - len(joints)
         change = np.diff(joints, axis=0)
         change[seeds[1:]] = 0.0  # a seed starts anew, from rest
-        self._judge_motion(change, seeds, first)
+        self._judge_motion(change, seeds, freezes, first)
         self._judge_tcp(joints, seeds, first)
         slip = np.abs(np.diff(openings)) * _OPENING
         self._note_rows(
@@ -219,15 +222,19 @@ class Judge:
         self.extremes["way"] += float(np.abs(change[max(0, self._carried - 1) :]).sum())
         self._rows, self._carried = self._rows[-2:], 2
 
-    def _judge_motion(self, change: Float, seeds: Float, first: int) -> None:
+    def _judge_motion(self, change: Float, seeds: Float, may_freeze: Float, first: int) -> None:
         period, bounds = self._bounds.period, self._bounds
         speed = np.abs(change).max(axis=1) / period
         self._worst("joint_speed", speed[1:])
         self._note_rows("joint_speed", speed > bounds.joint_speed + QUANTUM / period, speed, first + 1)
         second = np.abs(np.diff(change, axis=0)).max(axis=1) / period**2
         second[seeds[2:]] = 0.0
-        self._worst("joint_acceleration", second)
         most = bounds.joint_acceleration + 2.0 * QUANTUM / period**2
+        frozen = (second > most) & may_freeze[2:] & (np.abs(change[1:]).max(axis=1) == 0.0)
+        self.freezes += int(frozen.sum())
+        self.frozen_ticks += (first + 3 + np.flatnonzero(frozen)).tolist()
+        second[frozen] = 0.0
+        self._worst("joint_acceleration", second)
         self._note_rows("joint_acceleration", second > most, second, first + 2)
 
     def _judge_tcp(self, joints: Float, seeds: Float, first: int) -> None:

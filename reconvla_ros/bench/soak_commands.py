@@ -8,17 +8,25 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 import numpy as np
 
 from reconvla_ros.arm.rotations import slerp
-from reconvla_ros.bench.soak_rig import Rig
 from reconvla_ros.errors import ReconVlaError
 from reconvla_ros.safety.supervisor import State
+from reconvla_ros.sim.faults import Faults
 from reconvla_ros.types import ActionChunk, EeCommand, Float, Pose
 
 SPECIAL = (math.nan, math.inf, -math.inf, 1e308, -1e308, 5e-324, -1e-310, -0.0, 1e6, -1e6)
 TASK = "soak"
+_PUSH_STEP = 0.005  # [rad] in one tick: 1 rad/s, a hearty push
+# How often each, relative to the others of its row.
+_SERVICES = {"stop": 6, "clear_stop": 3, "home": 3, "ready": 8, "release": 2, "halt": 2, "disable": 4, "damped_stop": 0.3,
+             "enable": 2}  # fmt: skip
+_FAULTS = {"push": 4, "silent": 3, "stuck": 1, "zero": 1, "blocked": 3, "power_loss": 1, "status": 1, "collision": 1,
+           "e_stop": 0.3, "teach": 1, "powerless": 0.5, "joint_comm": 1, "motor_hot": 1, "over_current": 1, "driver_error": 1,
+           "stall": 1}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,31 +40,34 @@ class Style:
 
 
 STYLES = (
-    Style("model", "policy", 0.15, {"chunk": 20, "bad_chunk": 1, "service": 0.1}),
-    Style("restless model", "policy", 1.0, {"chunk": 20, "bold_chunk": 10, "bad_chunk": 5}),
-    Style("teleop", "teleop", 0.5, {"near": 40, "service": 0.1}),
+    Style("model", "policy", 0.15, {"chunk": 20, "bad_chunk": 1, "service": 0.1, "fault": 0.1}),
+    Style("restless model", "policy", 1.0, {"chunk": 20, "bold_chunk": 10, "bad_chunk": 5, "fault": 0.05}),
+    Style("teleop", "teleop", 0.5, {"near": 40, "service": 0.1, "fault": 0.2}),
     Style("burst of 1 kHz", "teleop", 5.0, {"near": 10, "bad_ee": 1}),
     Style("extremes", "teleop", 0.3, {"extreme": 1}),
-    Style("extremes of 1 kHz", "replay", 5.0, {"extreme": 20, "near": 1}),
+    Style("extremes of 1 kHz", "replay", 5.0, {"extreme": 20, "near": 1, "fault": 0.02}),
     Style("garbage", "teleop", 3.0, {"near": 1, "bad_ee": 5, "bad_chunk": 5, "corrupt": 2}),
     Style(
-        "everybody", "replay", 1.0, {"near": 5, "chunk": 5, "bold_chunk": 2, "bad_ee": 2, "source": 1, "service": 0.5}
+        "everybody",
+        "replay",
+        1.0,
+        {"near": 5, "chunk": 5, "bold_chunk": 2, "bad_ee": 2, "source": 1, "service": 0.5, "fault": 0.3},
     ),
-    Style("home and away", "home", 0.02, {"service": 2, "near": 1}),
+    Style("home and away", "home", 0.02, {"service": 2, "near": 1, "fault": 1}),
 )
 
 
 class Commander:
-    """Asks `rig` for things. `sent` counts commands, `outcome` what came of them ("kind ok", "kind reason")."""
+    """Asks `rig` (a `Rig` or what looks like one) for things; `sent` counts commands, `outcome` what came ("kind reason")."""
 
-    def __init__(self, rig: Rig, seed: int) -> None:
+    def __init__(self, rig: Any, seed: int) -> None:
         self._rig, self._core, self._clock = rig, rig.core, rig.clock
         self._random = Random(seed)
         self._sequence = itertools.count()
         self._kinds: dict[str, Callable[[], str]] = {
             "chunk": self._chunk, "bold_chunk": self._bold_chunk, "bad_chunk": self._bad_chunk,
             "near": self._near, "extreme": self._extreme, "bad_ee": self._bad_ee, "corrupt": self._corrupt,
-            "source": self._source, "service": self._service,
+            "source": self._source, "service": self._service, "fault": self._fault,
         }  # fmt: skip
         self._side = 1.0
         self._stamp = 0
@@ -141,7 +152,10 @@ class Commander:
             "gripper": np.array([self._random.uniform(0.0, 0.07) for _ in range(steps)]),
         }  # fmt: skip
         values.update(changes)
-        accepted = self._core.accept_chunk(ActionChunk(**values), self._clock.mono_ns, self._clock.ros_ns)  # type: ignore[arg-type]
+        return self._send_chunk(values)
+
+    def _send_chunk(self, values: dict[str, Any]) -> str:
+        accepted = self._core.accept_chunk(ActionChunk(**values), self._clock.mono_ns, self._clock.ros_ns)
         return "ok" if accepted.ok else accepted.reason
 
     def _chunk(self) -> str:
@@ -156,6 +170,7 @@ class Commander:
         positions[self._random.randrange(3), self._random.randrange(3)] = special
         options: tuple[dict[str, object], ...] = (
             {"age": 30.0}, {"age": -5.0}, {"task_id": "another"}, {"task_id": ""}, {"sequence": 0, "age": 1.5},
+            {"stamp_ns": self._stamp - 1},
             {"step_dt": special}, {"gripper": np.array([special])}, {"positions": positions},
             {"positions": positions, "quaternions": turns, "gripper": np.zeros(3)},
             {"quaternions": np.zeros((1, 4))}, {"positions": np.zeros((0, 3))}, {"positions": np.zeros((3, 2))},
@@ -167,7 +182,10 @@ class Commander:
         source = self._core.holder if self._core.holder not in ("none", "policy", "home") else "teleop"
         if self._random.random() < 0.02:
             source = self._random.choice(("policy", "teleop", "home", "replay", "nobody"))
-        command = EeCommand(self._clock.ros_ns - int(age * 1e9), source, Pose(position, quaternion), gripper)
+        return self._send_ee(self._clock.ros_ns - int(age * 1e9), source, position, quaternion, gripper)
+
+    def _send_ee(self, stamp_ns: int, source: str, position: Float, quaternion: Float, gripper: float | None) -> str:
+        command = EeCommand(stamp_ns, source, Pose(position, quaternion), gripper)
         accepted = self._core.accept_ee(command, self._clock.mono_ns, self._clock.ros_ns)
         return "ok" if accepted.ok else accepted.reason
 
@@ -230,26 +248,11 @@ class Commander:
 
     def _service(self) -> str:
         rig, core = self._rig, self._core
-        name = self._random.choices(
-            (
-                "stop",
-                "home",
-                "ready",
-                "release",
-                "halt",
-                "disable",
-                "damped_stop",
-                "push",
-                "freeze",
-                "collision",
-                "enable",
-            ),
-            (6, 3, 8, 2, 2, 4, 0.3, 2, 2, 1, 2),
-        )[0]
+        name = self._random.choices(list(_SERVICES), list(_SERVICES.values()))[0]
         if name == "stop":
             core.stop()
-        elif name in ("home", "ready"):
-            return f"{name} {(core.home if name == 'home' else core.ready)()[0]}"
+        elif name in ("home", "ready", "clear_stop"):
+            return f"{name} {getattr(core, name)()[0]}"
         elif name == "release":
             core.release_gripper()
         elif name == "halt":
@@ -267,10 +270,22 @@ class Commander:
             self._damped = True
         elif name == "enable":
             rig.enable()
-        elif name == "push":
-            rig.push(np.array([self._random.gauss(0.0, 0.1) for _ in range(6)]))
-        elif name == "freeze":
-            rig.frozen = self._random.choice((5, 30, 100))
+        return name
+
+    def _fault(self) -> str:
+        """What befalls the arm: for a moment, or until someone clears it."""
+        rig, name = self._rig, self._random.choices(list(_FAULTS), list(_FAULTS.values()))[0]
+        ticks, joint = self._random.choice((3, 12, 30, 100, 300)), self._random.randint(1, 6)
+        if name == "push":
+            push = np.array([self._random.gauss(0.0, 0.1) for _ in range(6)])
+            rig.push(push, max(10, int(np.abs(push).max() / _PUSH_STEP)))
+        elif name == "power_loss":
+            rig.lose_power()
+        elif name in ("silent", "stuck", "zero", "blocked"):
+            setattr(rig, name, ticks)
+        elif name == "status":  # any, for an instant: targets clear it again
+            rig.firmware.word.arm_status = self._random.choice((2, 3, 4, 5, 6, 8, 9, 10, 14, 15))
         else:
-            rig.firmware.word.arm_status = 7
+            values: dict[str, Any] = {name: True if name in ("teach", "e_stop") else joint}
+            rig.fall_ill(Faults(**values), ticks)
         return name

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -19,22 +19,25 @@ from unittest import mock
 import can
 import numpy as np
 
-from reconvla_ros.arm import piper
+from reconvla_ros.arm import gate, piper, piper_inspect
 from reconvla_ros.arm.bus import BusAddress
 from reconvla_ros.arm.control import DriverCore
 from reconvla_ros.arm.settings import DriverConfig
 from reconvla_ros.arm.tick import TickResult
-from reconvla_ros.bench.judge import Bounds, Judge
+from reconvla_ros.bench.judge import Judge
+from reconvla_ros.bench.judge_bounds import Bounds
 from reconvla_ros.errors import BusError
+from reconvla_ros.safety.supervisor import State
 from reconvla_ros.sim import frames
 from reconvla_ros.sim.arm_io import Sensed, Servo
+from reconvla_ros.sim.faults import HEALTHY, Faults
 from reconvla_ros.sim.firmware import Firmware
 from reconvla_ros.types import Float
 
 _EPOCH_NS = 1_700_000_000_000_000_000
 _SLOW_EVERY = 5  # ticks between the frames 0x261..0x266 and the pose, as on the arm
+_JOINT_IDS = (frames.JOINT_12, frames.JOINT_34, frames.JOINT_56)
 _EACH_TICK = (frames.STATUS, frames.JOINT_12, frames.JOINT_34, frames.JOINT_56, frames.GRIPPER)
-_SETTLE = 0.6  # [s] from the largest speed to rest at the braking acceleration and jerk, with reserve
 _channels = itertools.count()
 
 
@@ -89,7 +92,7 @@ def bounds_of(config: DriverConfig) -> Bounds:
         max(config.joint_acceleration, config.stop_acceleration),
         (*config.workspace_lower[:2], floor), config.workspace_upper, config.tcp_offset,
         config.tcp_speed, config.tcp_angular_speed, config.gripper_range, config.gripper_speed, config.gripper_effort,
-        config.speed_percent, 1.0 / config.rate, _SETTLE,
+        config.speed_percent, 1.0 / config.rate,
     )  # fmt: skip
 
 
@@ -104,9 +107,11 @@ class Rig:
         self.clock = Clock()
         self.judge = Judge(bounds or bounds_of(config))
         self.firmware = Firmware()
-        self.frozen = 0  # ticks for which the arm says nothing
+        self.silent = self.stuck = self.zero = self.blocked = self.ill = 0  # ticks that each fault lasts yet
         self.last: TickResult | None = None
         self.moving = 0
+        self._pushes: list[Float] = []
+        self._said: dict[int, bytes] = {}
         channel = f"soak-{next(_channels)}"
         self._period_ns = int(1e9 / config.rate)
         self._ticks = 0
@@ -120,7 +125,9 @@ class Rig:
         self._arm.open()
         self._feed(everything=True)
         self._arm.pump()
-        self.core = DriverCore(self._arm, config)
+        self._core: DriverCore | None = None
+        with self._injected_sleep():
+            self._core = DriverCore(self._arm, config)
 
     def __enter__(self) -> Rig:
         return self
@@ -130,18 +137,29 @@ class Rig:
         self._bus.shutdown()
 
     @property
+    def core(self) -> DriverCore:
+        """The driver."""
+        assert self._core is not None
+        return self._core
+
+    @property
     def measured(self) -> Float:
         """Where the arm is (6,) [rad]."""
         return self._sensed.position
 
-    def push(self, offset: Float) -> None:
-        """Someone moves the joints by `offset` (6,) [rad]; they stay inside their range."""
-        lower, upper = np.array(self.firmware.flash.lower), np.array(self.firmware.flash.upper)
-        place = np.clip(self._sensed.position + offset, lower, upper)
-        for joint, angle in enumerate(place):
-            self.firmware._smoother.restart(joint, float(angle))
-            self.firmware._target[joint] = angle
-        self.judge.allow_seed()
+    def push(self, offset: Float, ticks: int = 1) -> None:
+        """Someone moves the joints by `offset` (6,) [rad] in so many ticks; they stay inside their range."""
+        self._pushes = [offset / ticks] * ticks
+
+    def fall_ill(self, faults: Faults, ticks: int) -> None:
+        """The arm has these faults for so many ticks."""
+        self.firmware.suffer(faults)
+        self.ill = ticks
+
+    def lose_power(self) -> None:
+        """All motors at once, and the driver did not ask for it."""
+        for motor in self.firmware.motors:
+            motor.enabled, motor.due = False, None
 
     def enable(self) -> None:
         """Power the motors; ticks go on while the call waits."""
@@ -152,44 +170,67 @@ class Rig:
 
     @contextmanager
     def _injected_sleep(self) -> Iterator[None]:
-        """`PiperArm.enable` polls; its sleeps are ticks here."""
+        """`PiperArm.enable` and the preflight poll; their sleeps are ticks here."""
 
         def sleep(seconds: float) -> None:
             for _ in range(max(1, round(seconds * 1e9 / self._period_ns))):
-                self.step()
+                if self._core is None:
+                    self._arm_side()
+                    self._deliver()
+                else:
+                    self.step()
 
         time = SimpleNamespace(sleep=sleep, monotonic=lambda: self.clock.mono_ns / 1e9)
-        with mock.patch.object(piper, "time", time):
+        with ExitStack() as stack:
+            for module in (piper, piper_inspect, gate):
+                stack.enter_context(mock.patch.object(module, "time", time))
             yield
 
     def step(self) -> TickResult:
         """One period of arm, bus and driver."""
-        self.clock.mono_ns += self._period_ns
-        self._ticks += 1
-        self._move_arm()
-        if self.frozen > 0:
-            self.frozen -= 1
-        else:
-            self._feed(everything=self._ticks % _SLOW_EVERY == 0)
-        self._arm.pump()
+        self._arm_side()
         result = self.core.tick(self.clock.mono_ns, self.clock.ros_ns)
-        while not self._bus.queue.empty():
-            message = self._bus.recv(0.0)
-            self.judge.frame(message.arbitration_id, bytes(message.data))
-            self.firmware.receive(message.arbitration_id, bytes(message.data))
-        self.judge.stopped(self.core.stop_latched)
-        if not all(motor.enabled for motor in self.firmware.motors):
-            self.judge.allow_seed()
+        self.judge.power([motor.enabled for motor in self.firmware.motors])
+        self._deliver()
+        state = result.decision.state
+        still = self.core.stop_latched or state is State.FAULT
+        self.judge.stopped(still, state in (State.DISABLED, State.DISCONNECTED))
         self.judge.end_tick(self._sensed.position)
         self.moving += result.decision.may_move and not self.core.standing
         self.last = result
         return result
+
+    def _deliver(self) -> None:
+        """What the host has said reaches judge and arm."""
+        while not self._bus.queue.empty():
+            message = self._bus.recv(0.0)
+            assert message is not None
+            self.judge.frame(message.arbitration_id, bytes(message.data))
+            self.firmware.receive(message.arbitration_id, bytes(message.data))
+
+    def _arm_side(self) -> None:
+        self.clock.mono_ns += self._period_ns
+        self._ticks += 1
+        self._move_arm()
+        if self.ill == 1:
+            self.firmware.suffer(HEALTHY)
+        if not self.silent:
+            self._feed(everything=self._ticks % _SLOW_EVERY == 0)
+        for name in ("silent", "stuck", "zero", "blocked", "ill"):
+            setattr(self, name, max(0, getattr(self, name) - 1))
+        self._arm.pump()
 
     def _move_arm(self) -> None:
         drive = self.firmware.tick(self.clock.mono_ns / 1e9, self._sensed)
         alive = np.array([servo is Servo.HOLD for servo in drive.servo])
         position = np.where(alive, drive.position, self._sensed.position)
         velocity = np.where(alive, drive.velocity, 0.0)
+        if self.blocked or self._pushes:
+            lower, upper = self.firmware.flash.lower, self.firmware.flash.upper
+            position = np.clip(self._sensed.position + (self._pushes.pop() if self._pushes else 0.0), lower, upper)
+            velocity = np.zeros(6)
+            for joint, angle in enumerate(position.tolist()):
+                self.firmware._smoother.restart(joint, angle)
         opening = drive.opening if drive.gripper_on else self._sensed.opening
         self._sensed = Sensed(position, velocity, np.zeros(6), opening)
         self.firmware.sensed = self._sensed
@@ -208,6 +249,11 @@ class Rig:
             self._say(can_id, data)
 
     def _say(self, can_id: int, data: bytes) -> None:
+        if self.zero and can_id in _JOINT_IDS:
+            data = bytes(8)
+        elif self.stuck:
+            data = self._said.get(can_id, data)
+        self._said[can_id] = data
         message: Any = can.Message(
             timestamp=self.clock.ros_ns / 1e9, arbitration_id=can_id, data=data, is_extended_id=False
         )

@@ -12,6 +12,7 @@ from std_msgs.msg import ColorRGBA
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
 
+from reconvla_ros.arm import health
 from reconvla_ros.arm.control import DriverCore
 from reconvla_ros.arm.loop import LoopStats
 from reconvla_ros.arm.tick import TickResult
@@ -90,6 +91,8 @@ def to_values(result: TickResult, stats: LoopStats, core: DriverCore) -> dict[st
     }
     values |= {f"commands_{verdict}": count for verdict, count in dict(core.verdicts).items()}
     values |= {f"reason:{reason}": count for reason, count in dict(core.reasons).items()}
+    if result.state is not None:
+        values |= health.values(report, result.state)
     values |= preflight_values(core)
     return values | {f"fault:{name}": count for name, count in dict(core.supervisor.counts).items()}
 

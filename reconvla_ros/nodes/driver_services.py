@@ -55,9 +55,12 @@ class DriverServices:
 
     @staticmethod
     def _release(core: DriverCore, request: Release.Request) -> tuple[bool, str]:
-        if request.mode != "open":
-            return False, f"release mode {choices(request.mode, ['open'])}"
-        return core.release_gripper()
+        act = {"open": DriverCore.release_gripper, "back_off": DriverCore.back_off}.get(request.mode)
+        return (
+            act(core)
+            if act
+            else (False, f"release mode {choices(request.mode, ['open', 'back_off'])}; nothing is sent")
+        )
 
     def _source(self, request: SetSource.Request, response: SetSource.Response) -> SetSource.Response:
         core = self._core()

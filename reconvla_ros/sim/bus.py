@@ -7,29 +7,23 @@ datagrams (`Datagrams`). Other interfaces use plain ``can.Bus``; both ways carry
 
 from __future__ import annotations
 
-import ctypes
-import logging
 import os
 import socket
-import struct
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import can
-from can.interfaces.udp_multicast.utils import pack_message
 
+from reconvla_ros.arm.socket_filter import drop_ids
 from reconvla_ros.errors import BusError, ConfigError, choices
 from reconvla_ros.sim.datagrams import Datagrams
-from reconvla_ros.sim.frames import FAST_IDS, FEEDBACK_IDS, SLOW_IDS, STATUS
-
-LOG = logging.getLogger(__name__)
+from reconvla_ros.sim.frames import FAST_IDS, FEEDBACK_IDS, SLOW_IDS
 
 INTERFACES = ("udp_multicast", "socketcan", "virtual")
 DEFAULT_GROUP = "239.74.163.2"  # python-can's own IPv4 group
 DEFAULT_PORT = 43113  # python-can's own port; groups do not keep two arms apart, ports do
 LISTEN = 0.25  # [s] an arm that is alive sends hundreds of frames in this time
-_SO_ATTACH_FILTER = 26
 
 
 @dataclass(frozen=True)
@@ -90,7 +84,7 @@ class ArmBus:
             self._fast = socket.socket(fileno=os.dup(self._bus.fileno()))
             for ids in (FAST_IDS, SLOW_IDS):
                 self._cycles[ids] = Datagrams(self._fast, config.channel, config.port, ids)
-            _drop_own_frames(self._fast)
+            drop_ids(self._bus, 0x251, 0x2AF)  # only arms send those
 
     def _refuse_second_arm(self) -> None:
         until = time.monotonic() + LISTEN
@@ -151,26 +145,3 @@ class ArmBus:
             self._fast.close()
             self._fast = None
         self._bus.shutdown()
-
-
-def _drop_own_frames(sock: socket.socket) -> None:
-    """Let the kernel drop datagrams whose CAN id is 0x251..0x2AF (only arms send those): a classic BPF program.
-
-    Only a saving: where the system refuses it, `ArmBus.received` skips the same ids.
-    """
-    example = pack_message(can.Message(arbitration_id=STATUS, data=bytes(8), is_extended_id=False))
-    at = 8 + example.index(b"arbitration_id\xcd") + len(b"arbitration_id")  # behind the UDP header; 0xCD: 16 bit number
-    program = [
-        (0x30, 0, 0, at),  # load the byte at `at`
-        (0x15, 0, 4, 0xCD),  # not a 16 bit number: keep
-        (0x28, 0, 0, at + 1),  # load the id
-        (0x35, 0, 2, 0x251),  # below: keep
-        (0x25, 1, 0, 0x2AF),  # above: keep
-        (0x06, 0, 0, 0),  # drop
-        (0x06, 0, 0, 0xFFFFFFFF),  # keep
-    ]
-    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(program), ctypes.addressof(code)))
-    except OSError as error:
-        LOG.info("no socket filter here (%s): own frames are skipped one by one", error)

@@ -393,6 +393,8 @@ def test_an_arm_that_swings_back_is_no_reference(bench: Bench) -> None:
     bench.run(300)
     bench.core.set_source("teleop")
     bench.arm.follows, target, sent = False, bench.arm.joints.copy(), len(bench.arm.sent)
+    bench.arm.joints = target + 0.1
+    bench.run(1)
     for k in range(20):
         bench.arm.joints = target + 0.2 - 0.005 * k
         assert bench.point() == ""
@@ -446,9 +448,7 @@ def test_nobody_commands_while_the_motors_get_power() -> None:
 
 
 def test_an_arm_outside_its_range_is_not_driven_into_it_by_a_leap() -> None:
-    bench = Bench(joint_upper=(1.0, 3.0, 0.0, 1.7, 1.2, 2.0))
-    bench.arm.joints = READY + np.array([1.2, 0.0, 0.0, 0.0, 0.0, 0.0])
-    bench.run(1)
+    bench = Bench(READY + np.array([1.2, 0.0, 0.0, 0.0, 0.0, 0.0]), joint_upper=(1.0, 3.0, 0.0, 1.7, 1.2, 2.0))
     bench.core.set_source("teleop")
     assert bench.point() == ""
     bench.run(1)
@@ -463,3 +463,22 @@ def test_the_filter_knows_the_geometry_of_an_older_firmware() -> None:
     core = DriverCore(arm, CONFIG)
     assert core.limits.variant == core.kinematics.variant == 0
     assert np.allclose(core.limits.body.look(READY[None], 0.0).tcp[0], core.kinematics.tcp(READY).position)
+
+
+def test_after_a_stop_at_full_speed_the_next_task_moves(bench: Bench) -> None:
+    # The governor used to keep the inverse kinematics it had run ahead to (0.15 rad at full speed) when a freeze threw
+    # its place away; half of the time it then waited for joints that never came nearer: HOLDING, every chunk "passed".
+    middle = bench.tcp.position
+    for k in range(16):
+        far = middle + np.array([0.0, 0.1 * (-1) ** k, 0.0])
+        before = bench.arm.joints.copy()
+        for _ in range(4):
+            assert bench.give(positions=np.tile(far, (5, 1))) == ""
+            bench.run(45 + k)
+        assert np.abs(bench.arm.joints - before).max() > 0.05, f"after stop {k}: {bench.last.decision}"
+        bench.core.stop()
+        bench.run(40)
+        assert bench.core.clear_stop()[0]
+        bench.core.set_task(None)
+        bench.core.set_task("t")
+        bench.run(1)

@@ -76,3 +76,15 @@ def test_a_moving_target_is_followed_smoothly(motion: JointTrajectory) -> None:
     speed = np.diff(np.array(path)[:, 0]) / DT
     assert np.allclose(path[-1], 0.25, atol=1e-6)
     assert np.allclose(speed[100:220], 0.2, atol=0.01)
+
+
+def test_a_way_between_two_kinds_of_profile_is_found() -> None:
+    """2 a^3 / j^2 = 0.0064 rad: ruckig raised, and the driver's loop ended (found by the soak)."""
+    motion = JointTrajectory(DT, 0.5, 2.0, 50.0, 5.0)
+    start = np.array([0.0003500169611451252, 0.0136, -0.0135, -0.006400000000000005, 0.0136, 0.006400000000000005])
+    motion.reset(start)
+    motion.set_target(np.array([0.0, 1.0, -0.87, 0.0, 0.92, 0.0]))
+    assert np.abs(motion.propose() - start).max() < 1e-3
+    path = run(motion, 1000)
+    assert np.allclose(path[-1], [0.0, 1.0, -0.87, 0.0, 0.92, 0.0], atol=1e-6)
+    assert np.abs(np.diff(path, n=2, axis=0)).max() <= 2.0 * DT**2 * 1.01

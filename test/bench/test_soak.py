@@ -12,7 +12,8 @@ import pytest
 
 from reconvla_ros.arm.kinematics import Kinematics
 from reconvla_ros.arm.settings import DriverConfig
-from reconvla_ros.bench.judge import QUANTUM, Bounds, Judge, tcp_of
+from reconvla_ros.bench.judge import QUANTUM, Judge
+from reconvla_ros.bench.judge_bounds import Bounds, tcp_of
 from reconvla_ros.bench.soak import soak
 from reconvla_ros.bench.soak_rig import Rig, bounds_of
 from reconvla_ros.cli.main import main
@@ -28,21 +29,26 @@ def quiet(line: str) -> None:
     """No progress."""
 
 
+def send(judge: Judge, joints: np.ndarray, measured: np.ndarray | None = None) -> None:
+    """One tick with one target (6,) [rad]; the arm is there, or at `measured`."""
+    counts = [round(float(v) / QUANTUM) for v in joints]
+    for i in range(3):
+        judge.frame(0x155 + i, struct.pack(">ii", *counts[2 * i : 2 * i + 2]))
+    judge.end_tick(joints if measured is None else measured)
+
+
 def targets(judge: Judge, path: list[np.ndarray]) -> dict[str, int]:
     """The violations of a path, one target (6,) [rad] a tick."""
     for joints in path:
-        counts = [round(float(v) / QUANTUM) for v in joints]
-        for i in range(3):
-            judge.frame(0x155 + i, struct.pack(">ii", *counts[2 * i : 2 * i + 2]))
-        judge.end_tick(joints)
+        send(judge, joints)
     judge.finish()
     return dict(judge.violations)
 
 
 def settled() -> Judge:
-    """A judge that has seen the seed of an enabled arm."""
+    """A judge of an arm with power."""
     judge = Judge(BOUNDS)
-    judge._may_seed = False
+    judge.power([True] * 6)
     return judge
 
 
@@ -56,10 +62,14 @@ def test_the_command_writes_a_clean_verdict(tmp_path: Path, capsys: pytest.Captu
     assert "0 violations" in capsys.readouterr().out
 
 
-def test_the_same_seed_is_the_same_run() -> None:
-    first, again = soak(200, 7, progress=quiet), soak(200, 7, progress=quiet)
+def test_the_same_seed_is_the_same_run_however_many_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconvla_ros.bench.soak.EPISODE", 100)
+    said: list[str] = []
+    first, again = soak(250, 7, progress=said.append), soak(250, 7, workers=2, progress=quiet)
     del first["seconds"], again["seconds"]
-    assert first == again
+    assert first == again and first["episodes"] == 3 and len(said) == 3
+    alone = soak(250, 7, only=1, progress=quiet)
+    assert alone["commands"] == 100 and 0 < alone["frames"] < first["frames"]
 
 
 def test_a_driver_that_keeps_wider_bounds_is_found_out() -> None:
@@ -107,12 +117,74 @@ def test_a_leap_across_the_border_of_two_batches_is_counted_once(monkeypatch: py
         assert targets(settled(), [READY] * at + [leap] * (12 - at))["joint_speed"] == 1
 
 
-def test_a_seed_is_excused_once_and_only_at_the_arm() -> None:
+MOVED = READY + np.array([0.2, 0, 0, 0, 0, 0])
+
+
+def test_power_excuses_one_target_and_only_at_the_arm() -> None:
     judge = settled()
-    judge.allow_seed()
-    moved = READY + np.array([0.2, 0, 0, 0, 0, 0])
-    assert targets(judge, [READY, READY, moved, moved]) == {}
-    assert targets(judge, [READY, READY])["joint_speed"] == 1
+    for _ in range(3):
+        send(judge, READY)
+    judge.power([False] * 6)
+    send(judge, READY + 0.1)  # moves nothing
+    judge.power([True] * 6)
+    send(judge, MOVED)
+    send(judge, MOVED)
+    judge.finish()
+    assert not judge.violations and judge.seeds == 2
+    send(judge, READY)
+    judge.finish()
+    assert judge.violations["joint_speed"] == 1
+
+
+def test_the_first_target_with_power_lies_at_the_arm() -> None:
+    judge = settled()
+    send(judge, READY, measured=READY + 0.02)
+    assert dict(judge.violations) == {"far_seed": 1}
+
+
+def test_a_motor_without_power_excuses_nothing_of_the_others() -> None:
+    judge = settled()
+    send(judge, READY)
+    judge.power([True] * 5 + [False])
+    send(judge, MOVED, measured=READY)
+    assert judge.violations["far_seed"] == 1
+
+
+@pytest.mark.parametrize(("stands", "kinds"), [(25, set()), (5, {"joint_speed", "joint_acceleration", "tcp_speed"})])
+def test_a_target_is_taken_to_an_arm_elsewhere_only_when_it_stands(stands: int, kinds: set[str]) -> None:
+    judge = settled()
+    for _ in range(30):
+        send(judge, READY)
+    for k in range(40):
+        send(judge, READY, measured=READY + (MOVED - READY) * k / 40)
+    for _ in range(stands):
+        send(judge, READY, measured=MOVED)
+    send(judge, MOVED)
+    judge.finish()
+    assert kinds <= set(judge.violations) and bool(kinds) == bool(judge.violations)
+
+
+def test_a_freeze_is_counted_and_needs_a_reason() -> None:
+    for may_freeze in (True, False):
+        judge = settled()
+        for k in range(40):
+            send(judge, READY + np.array([0.5 * 2.0 * (0.005 * k) ** 2, 0, 0, 0, 0, 0]))
+        judge.stopped(False, may_freeze=may_freeze)
+        for _ in range(3):
+            send(judge, READY + np.array([0.5 * 2.0 * (0.005 * 39) ** 2, 0, 0, 0, 0, 0]))
+        judge.finish()
+        assert judge.freezes == may_freeze and judge.violations["joint_acceleration"] == (not may_freeze)
+        assert judge.extremes["joint_acceleration"] < BOUNDS.joint_acceleration + 2.0 or not may_freeze
+
+
+def test_a_freeze_is_a_stand_not_a_brake() -> None:
+    judge = settled()
+    judge.stopped(False, may_freeze=True)
+    way = [0.0, 0.0, 0.0, 0.0, *np.cumsum([0.0025 * 0.1 * k for k in range(1, 10)])]
+    for offset in [*way, way[-1] + 0.0005, way[-1] + 0.0006, way[-1] + 0.0006]:
+        send(judge, READY + np.array([offset, 0, 0, 0, 0, 0]))
+    judge.finish()
+    assert judge.violations["joint_acceleration"] > 0
 
 
 def test_from_outside_the_box_only_nearer() -> None:
@@ -121,17 +193,13 @@ def test_from_outside_the_box_only_nearer() -> None:
     assert targets(settled(), toward[::-1])["workspace"] > 0
 
 
-def test_a_target_that_moves_long_after_a_stop_is_seen() -> None:
+def test_a_target_that_changes_after_a_stop_is_seen() -> None:
     judge = settled()
-    for k in range(200):
-        judge.stopped(True)
-        targets_now = READY + np.array([0.0001 * k, 0, 0, 0, 0, 0])
-        counts = [round(float(v) / QUANTUM) for v in targets_now]
-        for i in range(3):
-            judge.frame(0x155 + i, struct.pack(">ii", *counts[2 * i : 2 * i + 2]))
-        judge.end_tick(targets_now)
+    for k in range(50):
+        judge.stopped(10 <= k < 40)
+        send(judge, READY + np.array([0.0001 * k, 0, 0, 0, 0, 0]))
     judge.finish()
-    assert judge.violations["moved_while_stopped"] > 50
+    assert dict(judge.violations) == {"moved_while_stopped": 29}
 
 
 @pytest.mark.parametrize(
@@ -186,7 +254,9 @@ def test_an_arm_that_gets_power_back_is_not_sent_to_where_it_was_before() -> Non
         for _ in range(20):
             rig.step()
         assert rig.core.standing and rig.last is not None and rig.last.decision.state is State.DISABLED
-        rig.push(np.array([0.5, 0.2, 0.0, 0.0, 0.0, 0.0]))
+        rig.push(np.array([0.5, 0.2, 0.0, 0.0, 0.0, 0.0]), 100)
+        for _ in range(101):
+            rig.step()
         place = rig.measured.copy()
         rig.enable()
         for _ in range(60):
@@ -207,7 +277,6 @@ def test_enabling_an_arm_in_motion_changes_nothing_and_its_power_stays() -> None
         assert rig.core.ready()[0]
         for _ in range(60):
             rig.step()
-        rig.judge._may_seed = False  # the excuse of the first power is over
         rig.enable()
         with pytest.raises(ArmError, match="the arm moves"):
             rig.core.enable(False)

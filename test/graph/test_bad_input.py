@@ -80,7 +80,7 @@ def test_nonsense_moves_nothing(graph: Graph) -> None:
     assert "none, policy, teleop, home, replay" in answer.message
     answer = graph.client.call(Release, "arm/release", Release.Request(mode="let go"))
     assert not answer.success
-    assert "open" in answer.message
+    assert "open, back_off" in answer.message
     answer = graph.client.call(SetBool, "arm/enable", SetBool.Request(data=False))
     assert not answer.success
     assert "falls" in answer.message
