@@ -13,11 +13,12 @@ import numpy as np
 
 from reconvla_ros.arm.gate import PreflightGate
 from reconvla_ros.arm.history import Standstill, TcpHistory
-from reconvla_ros.arm.motion import Step, motion_of
+from reconvla_ros.arm.motion import motion_of
 from reconvla_ros.arm.protocol import Arm, ArmReport
 from reconvla_ros.arm.pursuit import Pursuit
 from reconvla_ros.arm.requests import Requests
 from reconvla_ros.arm.settings import DriverConfig
+from reconvla_ros.arm.step import Step
 from reconvla_ros.arm.tick import Senses, TickResult, cannot_go_back, require_parked
 from reconvla_ros.errors import BusError
 from reconvla_ros.safety.filter import Verdict

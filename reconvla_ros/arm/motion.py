@@ -8,7 +8,7 @@ motion brake inside its limits and stand until the next goal; only when braking 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from reconvla_ros.arm.governor import Governor
 from reconvla_ros.arm.kinematics import Kinematics
 from reconvla_ros.arm.rotations import angle_between
 from reconvla_ros.arm.settings import DriverConfig
+from reconvla_ros.arm.step import Step
 from reconvla_ros.arm.trajectory import JointTrajectory
 from reconvla_ros.errors import KinematicsError
 from reconvla_ros.safety.effort import ExternalEffort
@@ -27,17 +28,6 @@ _REANCHOR = 0.05  # [rad] a resting target further from the arm than this is for
 _SAME = 1e-6  # [rad] a clamp by less is rounding
 _STOP_SLACK = 0.05  # [rad] feedback this far beyond a limit (an arm on its stops) is taken for the limit
 _SPEED_SHARE = 0.999  # the motion is scaled to this share of a speed limit, so that the filter has nothing to clamp
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """One tick: `command` to send (None = nothing new), whether the arm moves, and what the filter said."""
-
-    command: JointCommand | None
-    moving: bool
-    verdict: Verdict = Verdict.PASSED
-    reason: str = ""
-    detail: str = ""
 
 
 class Motion:
