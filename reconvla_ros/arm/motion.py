@@ -1,9 +1,8 @@
 """From a goal to the next joint target: governor -> inverse kinematics -> trajectory -> filter, once a tick.
 
-The governor walks to a Cartesian goal, ruckig makes the joint motion smooth, and the filter judges the result right before it
-goes out, together with where a stop from there would end. A tick whose TCP would be too fast advances the motion by less
-time. What the filter does not let through makes the motion brake inside its limits and stand until the next goal; only when
-braking itself is refused, the target stays where it is at once.
+The governor walks to a Cartesian goal, ruckig makes the motion smooth, and the filter judges it right before it goes out, and
+where a stop from there would end. A tick whose TCP would be too fast advances by less time. What the filter refuses makes the
+motion brake inside its limits and stand until the next goal; only when braking is refused too, the target stays at once.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ class Motion:
         self._kinematics, self._limits, self._trajectory = kinematics, limits, trajectory
         self._period, self._gripper_step, self._governor = period, gripper_speed * period, governor
         self._reference: Reference | None = None
-        self._unsent = False  # the reference was taken from the arm, and the arm still holds an older target
+        self._unsent = False  # the reference was taken from the arm, which still holds an older target
         self._goal_joints: Float | None = None
         self._goal_gripper = 0.0
         self._blocked: tuple[str, str] | tuple[()] = ()  # why the motion brakes and stands until the next goal
@@ -206,7 +205,7 @@ class Motion:
         gripper = reference.gripper if command.gripper is None else command.gripper
         velocity = (command.joints - reference.joints) / self._period
         self._reference = Reference(
-            command.position, command.quaternion, command.joints, gripper, velocity, None, result.look
+            command.position, command.quaternion, command.joints, gripper, velocity, None, result.look, result.room
         )
         verdict = Verdict.REFUSED if problem else Verdict.PASSED
         return Step(JointCommand(command.joints, gripper), True, verdict, *problem)

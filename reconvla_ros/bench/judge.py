@@ -159,8 +159,11 @@ class Judge:
             if (off := self._off(self._joints, measured)) > _SEED_NEAR:
                 self.note("far_seed", f"the first target with power is {off:.4f} rad from the arm")
         elif not anew and fresh and self._rows and self._joints != self._rows[-1][0]:
-            anew = self._leaps() and self._may_start_anew(measured)
+            leaps = self._leaps()
+            anew = leaps and self._may_start_anew(measured)
             self.seeds += anew
+            if leaps and not anew:
+                self._say_leap(measured)
         if fresh and all_power:
             self._begins = False
         if self._joints is None:
@@ -168,6 +171,15 @@ class Judge:
         self._rows.append((self._joints, self._opening or 0, anew, self._still, self._may_freeze))
         if len(self._rows) >= _BATCH:
             self._judge_rows()
+
+    def _say_leap(self, measured: Float) -> None:
+        """Keep what a leap looked like, as an example; the rules count it."""
+        said = self.examples.setdefault("leap", [])
+        if len(said) < _EXAMPLES:
+            place = [round(v / QUANTUM) for v in measured.tolist()]
+            said.append(
+                f"tick {self.ticks}: {self._rows[-1][0]} -> {self._joints}, arm at {place}, power {self._power}"
+            )
 
     @staticmethod
     def _off(joints: list[int] | None, measured: Float) -> float:

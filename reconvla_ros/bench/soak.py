@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from random import Random
 from typing import Any
 
@@ -34,6 +35,18 @@ def show(line: str) -> None:
     """A line of progress, over the one before on a terminal."""
     tty = sys.stderr.isatty()
     print(f"\r{line}\x1b[K" if tty else line, end="" if tty else "\n", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def without_script() -> Iterator[None]:
+    """Children started in here do not run the script that started this process: installed ones have no guard."""
+    main = sys.modules["__main__"]
+    path = main.__dict__.pop("__file__", None)
+    try:
+        yield
+    finally:
+        if path is not None:
+            main.__file__ = path
 
 
 def soak(
@@ -84,7 +97,10 @@ def _run(sizes: dict[int, int], seed: int, workers: int) -> Iterator[tuple[int, 
     waiting, nexts = {}, iter(sizes)
     following = next(nexts)
     # A fresh interpreter each: threads of this one (the SDK's, a pool's) do not survive a fork.
-    with ProcessPoolExecutor(min(workers, len(sizes)), multiprocessing.get_context("spawn")) as pool:
+    with (
+        without_script(),
+        ProcessPoolExecutor(min(workers, len(sizes)), multiprocessing.get_context("spawn")) as pool,
+    ):
         futures = {pool.submit(episode, size, seed * _SEEDS + number): number for number, size in sizes.items()}
         for future in as_completed(futures):
             waiting[futures[future]] = future.result()

@@ -57,6 +57,8 @@ def _soak(options: argparse.Namespace) -> int:
 def _violations(result: dict[str, Any]) -> int:
     for kind, count in sorted(result["violations"].items()):
         print(f"  {kind:<22} {count:>8}   {'; '.join(result['examples'].get(kind, []))}")
+    for words in result["examples"].get("leap", []):
+        print(f"  {words}")
     count = sum(result["violations"].values())
     print(f"{count} violations")
     return count

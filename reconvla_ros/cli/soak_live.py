@@ -31,6 +31,7 @@ def run(minutes: float, seed: int, progress: Callable[[str], None]) -> dict[str,
     Raises:
         SetupError: the graph does not come up, or the bus is not heard.
     """
+    from reconvla_ros.bench.soak import without_script
     from reconvla_ros.bench.soak_ear import listen
     from reconvla_ros.bench.soak_live import live
     from reconvla_ros.bench.soak_rig import bounds_of
@@ -49,9 +50,10 @@ def run(minutes: float, seed: int, progress: Callable[[str], None]) -> dict[str,
                 raise SetupError("the arm did not get to where tasks begin")
             ours, theirs = context.Pipe()
             ear = context.Process(target=listen, args=(port, bounds_of(config), theirs), daemon=True)
-            ear.start()
+            with without_script():
+                ear.start()
             if not ours.poll(30.0) or ours.recv() != "ready":
-                raise SetupError(f"no arm is heard on CAN port {port}")
+                raise SetupError(f"no arm is heard on CAN port {port} (ear: exit status {ear.exitcode})")
             result = live(client.node, port, minutes, seed, config, ours, progress)
             ear.join(5.0)
         for ended in supervisor.poll():

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from reconvla_ros.arm import health
+from reconvla_ros.arm import firmware, health
 from reconvla_ros.arm.bus import BusAddress
 from reconvla_ros.arm.control import DriverCore
 from reconvla_ros.arm.dry_run import DryRun
@@ -21,7 +21,7 @@ from reconvla_ros.arm.preflight import failures
 from reconvla_ros.arm.protocol import Arm
 from reconvla_ros.arm.settings import DriverConfig
 from reconvla_ros.arm.tick import TickResult
-from reconvla_ros.arm.urdf import RobotTree, description_file
+from reconvla_ros.arm.urdf import RobotTree, description_file, for_variant
 from reconvla_ros.errors import ReconVlaError, ShapeError
 from reconvla_ros.msg import ActionChunk, EndEffectorCommand, TaskState
 from reconvla_ros.nodes import convert, driver_convert, qos
@@ -57,7 +57,7 @@ class DriverNode(ManagedNode):
         """Check the limits, find the arm; nothing moves and nothing is powered."""
         config: DriverConfig = self.config
         config.limits()  # refuses before the bus is touched
-        tree = RobotTree(description_file().read_text(encoding="utf-8"))
+        description = description_file().read_text(encoding="utf-8")
         arm: Arm = PiperArm(
             BusAddress(*config.bus), config.speed_percent, config.mounting, config.gripper_effort, config.wait_for_arm,
             gripper=config.gripper == "fitted",
@@ -71,6 +71,8 @@ class DriverNode(ManagedNode):
             self.get_logger().error(f"preflight {check.name} {check}")
         if config.command_mode == "end_pose":
             self.get_logger().warning(health.END_POSE)
+        variant = firmware.dh_variant(self._core.preflight.version)
+        tree = RobotTree(for_variant(description, variant))
         self._speaker.introduce(self._core, tree, self.get_clock().now().nanoseconds)
 
     def start(self) -> None:

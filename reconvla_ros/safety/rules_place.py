@@ -54,7 +54,7 @@ def _box(case: Case, lower: list[float], upper: list[float]) -> Ruling:
         if case.command.joints is None and outside[axis] <= case.limits.clamp_distance:
             return replace(case.command, position=np.array(inside)), detail
         return None, detail
-    if case.command.ahead is None or case.command.joints is None:
+    if case.command.ahead is None or case.command.joints is None or case.free:
         return None
     for place in case.looks[0].tcp[1:].tolist():
         for axis, value in enumerate(place):

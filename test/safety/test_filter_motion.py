@@ -145,7 +145,9 @@ NONSENSE: tuple[tuple[dict[str, Any], str], ...] = (
     ({"effort": np.nan}, "not_finite"),
     ({"effort": np.inf}, "not_finite"),
     ({"gripper": -np.inf}, "not_finite"),
-    ({"position": np.array([1e300, -1e300, 0.0])}, "not_finite"),
+    ({"position": np.array([1.7e308, -1.7e308, 0.0])}, "not_finite"),
+    ({"position": np.array([1e300, 0.0, 0.2])}, "workspace"),
+    ({"ahead": np.full((1, 6), 1e300)}, "not_finite"),
     ({"joints": np.full(6, 1e308)}, "not_finite"),
 )
 
