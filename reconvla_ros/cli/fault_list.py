@@ -165,7 +165,7 @@ def _of_the_driver(held: Rules, free: Rules, driver: DriverConfig) -> list[Fault
 def _of_the_policy(free: Rules, policy: PolicyConfig) -> list[Fault]:
     image = max(policy.max_image_age, CHUNK_LENGTH)
     return [
-        Fault("policy_killed", _process("policy", signal.SIGKILL), replace(free, deadline=3.0), watch=1.2, costs=6.0,
+        Fault("policy_killed", _process("policy", signal.SIGKILL), replace(free, deadline=3.0), watch=1.2, costs=10.0,
               policy=True, note=_ENDS),
         Fault("policy_stalled", _process("policy", signal.SIGSTOP), replace(free, deadline=3.0), watch=1.2, costs=3.5,
               policy=True, note=_ENDS),

@@ -205,7 +205,16 @@ class FaultRig:
         else:
             self.mover.begin(answers[-1].task_id, self._clock_ns)
         if not wait_until(lambda: self._under_way(policy), 15.0):
-            raise SetupError(f"fault bench: the arm does not move: {self.why()}")
+            raise SetupError(f"fault bench: the arm does not move: {self.why()}; {self._trace()}")
+
+    def _trace(self) -> str:
+        """What the driver says of the request in force; asked only when something is wrong, for it comes often."""
+        from reconvla_ros.msg import ActionTrace
+
+        heard: list[Any] = []
+        self._client.listen(ActionTrace, "arm/action_trace", heard.append)
+        wait_until(lambda: len(heard) > 2, 2.0)
+        return f"newest request: {heard[-1].reason} {heard[-1].detail}" if heard else "no request is in force"
 
     def _under_way(self, policy: bool) -> bool:
         if policy:
