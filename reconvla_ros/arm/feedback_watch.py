@@ -13,7 +13,9 @@ healthy arm can give:
 Both need a target that has moved since the last change: a held arm may read the same for ever. A target that comes to
 the arm (a new reference taken from it) is no motion.
 
-Zero. All joints exactly zero, and the last good joints were not near it.
+Zero. All joints exactly zero, and the last good joints were not within `_NEAR_ZERO` of it: six encoders do not read an exact
+zero at once, unless the arm lies in its rest pose, and then the frames before have led there. However long the feedback was
+away, nothing is granted for it: near the rest pose zeros would pass for a motion, and the arm would be sent there.
 
 Jump. A joint that is further from the last good place than `_HARD` speed takes it in the time between the two frames,
 plus `_SLACK`: frames that a busy host reads late come closer together than they were made; 0.1 rad are 33 ms at the
@@ -36,6 +38,7 @@ _OFF = 5e-3  # [rad] more than friction and gravity keep a holding arm from its 
 _FRESH = 5  # frames without a change: one that was read twice is not frozen
 _HARD = tables.JOINT_MAX_VELOCITY
 _SLACK = 0.1  # [rad]
+_NEAR_ZERO = 0.03  # [rad] two frames at the largest speed
 _SETTLED_NS = 300_000_000
 _PAUSE_NS = 300_000_000  # the feedback was away: what comes after it is not judged by what was before
 
@@ -115,10 +118,11 @@ class FeedbackWatch:
             self._odd_ns = now_ns
         off, joint = _off(joints, good)
         settled = now_ns - self._odd_ns >= _SETTLED_NS or (pause and any(joints))
-        if off <= _HARD * self._step + _SLACK or settled:
+        zero = not any(joints)
+        if off <= (_NEAR_ZERO if zero else _HARD * self._step + _SLACK) or settled:
             self._good = joints
             return _FINE
-        if not any(joints):
+        if zero:
             return Finding("feedback_zero", f"every joint reads 0, joint{joint + 1} was at {good[joint]:.3f} rad")
         return Finding(
             "feedback_jump",

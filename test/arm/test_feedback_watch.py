@@ -167,3 +167,13 @@ def test_but_zeros_after_a_pause_are_not_believed() -> None:
     bench.tick += 100
     bench.feed(1.0, lambda t: np.zeros(6), None)
     assert set(bench.names[-200:]) == {"feedback_zero"}
+
+
+def test_zeros_near_the_rest_pose_are_no_motion_however_long_the_gap() -> None:
+    """0.14 rad from rest and 60 ms without a frame, zeros passed for a motion, and the driver sent the arm there."""
+    near = np.array([0.0, 0.107, -0.1, -0.04, 0.002, 0.034])
+    bench = Bench()
+    bench.feed(0.5, lambda t: near, lambda t: near)
+    bench.tick += 12  # 60 ms
+    bench.feed(1.0, lambda t: np.zeros(6), lambda t: near)
+    assert set(bench.names[-200:]) == {"feedback_zero"}
