@@ -113,6 +113,10 @@ class Motion:
         reference = self._anchored()
         result = check(Command(pose.position, pose.quaternion, None, gripper, age), reference, self._limits)
         if result.verdict is not Verdict.REFUSED:
+            if (
+                self._governor.goal is None
+            ):  # the seed of the branch is where the motion is, not where an errand would have ended
+                self._governor.restart(self._braking_point())
             result = self._governor.reach(result, reference)
         if result.verdict is Verdict.REFUSED:
             self._drop_goal()
@@ -134,9 +138,7 @@ class Motion:
         if result.verdict is Verdict.REFUSED:
             return result
         self._set_pace(pace)
-        self._goal_joints = self._governor.solution = (
-            result.command.joints if result.command.joints is not None else joints
-        )
+        self._goal_joints = result.command.joints if result.command.joints is not None else joints
         self._goal_gripper = self._goal_gripper if result.command.gripper is None else result.command.gripper
         self._trajectory.set_target(self._goal_joints)
         return result

@@ -482,3 +482,17 @@ def test_after_a_stop_at_full_speed_the_next_task_moves(bench: Bench) -> None:
         bench.core.set_task(None)
         bench.core.set_task("t")
         bench.run(1)
+
+
+def test_a_target_after_an_errand_that_was_broken_off_is_on_the_branch_of_the_arm(bench: Bench) -> None:
+    """The inverse kinematics began at the end of the errand, on another branch, and every target was refused (step_size)."""
+    limits = {"target_joint_step": 1.0, "singularity_stop": 0.0, "singularity_slow": 0.001}
+    bench = Bench(np.array([0.0, 1.2, -1.2, 1.5, 0.9, -1.5]), home_position=(0.0, 1.2, -1.2, -1.6, -0.9, 1.6), **limits)
+    assert bench.core.home()[0]
+    bench.run(20)
+    assert bench.core.set_source("teleop")[0]
+    bench.run(100)
+    pose = Pose(bench.tcp.position + np.array([0.0, 0.02, 0.0]), bench.tcp.quaternion)
+    assert bench.core.accept_ee(EeCommand(bench.ros, "teleop", pose), bench.mono, bench.ros).ok
+    bench.run(5)
+    assert bench.last.verdict is Verdict.PASSED, bench.last.detail
