@@ -11,7 +11,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ BITRATE = 1_000_000  # [bit/s], fixed by the arm
 # Ids that only a host (or a leader arm) sends: mode, end pose, joint targets, gripper, MIT, enable, e-stop.
 COMMAND_IDS = frozenset({*range(0x150, 0x160), 0x471})
 STATUS_ID = 0x2A1
+_LISTEN = 0.3  # [s] before anything is sent: about 900 frames of a live arm, and any host that streams
 _NET = Path("/sys/class/net")
 _ARPHRD_CAN = "280"  # linux/if_arp.h
 _IFF_UP = 0x1
@@ -188,3 +189,26 @@ def refuse_foreign_commands(address: BusAddress, heard: dict[int, int]) -> None:
     listing = ", ".join(f"{i:#05x} x{n}" for i, n in sorted(foreign.items()))
     who = "another host or a leader arm" if STATUS_ID in heard else "a leader arm (it sends no 0x2A1 status)"
     raise BusError(f"CAN bus {address}: foreign command frames ({listing}) from {who}; nothing was sent. Stop it first")
+
+
+def await_arm(address: BusAddress, wait: float, stop: Callable[[], bool]) -> None:
+    """Hear the arm, and nobody who commands it; sends nothing. `stop` ends the wait of up to `wait` [s].
+
+    Raises:
+        BusError: nothing is heard of an arm in time, somebody commands it, or the wait was ended.
+    """
+    end = time.monotonic() + wait
+    while True:
+        heard = listen(address, _LISTEN)
+        refuse_foreign_commands(address, heard)
+        if STATUS_ID in heard:
+            return
+        if stop():
+            raise BusError(f"CAN bus {address}: told to end while waiting for the arm")
+        if time.monotonic() >= end:
+            break
+    seen = ", ".join(f"{i:#05x}" for i in sorted(heard)) or "nothing"
+    raise BusError(
+        f"CAN bus {address}: no arm (0x2A1 not heard in {max(wait, _LISTEN):g} s, heard: {seen}); "
+        "check power, cable and, in sim, that the simulator runs on the same port"
+    )

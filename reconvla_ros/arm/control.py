@@ -13,12 +13,13 @@ import numpy as np
 
 from reconvla_ros.arm.gate import PreflightGate
 from reconvla_ros.arm.history import Standstill, TcpHistory
-from reconvla_ros.arm.motion import Step, motion_of
+from reconvla_ros.arm.motion import motion_of
 from reconvla_ros.arm.protocol import Arm, ArmReport
 from reconvla_ros.arm.pursuit import Pursuit
 from reconvla_ros.arm.requests import Requests
 from reconvla_ros.arm.settings import DriverConfig
-from reconvla_ros.arm.tick import TickResult, cannot_go_back, facts, require_parked
+from reconvla_ros.arm.step import Step
+from reconvla_ros.arm.tick import Senses, TickResult, cannot_go_back, require_parked
 from reconvla_ros.errors import BusError
 from reconvla_ros.safety.filter import Verdict
 from reconvla_ros.safety.supervisor import Decision, State, Supervisor
@@ -52,6 +53,7 @@ class DriverCore:
         self._motion = motion_of(config, self.kinematics, self.limits)
         self._standstill = Standstill()
         self._pursuit = Pursuit(self._requests, self._motion, self._standstill, self.count)
+        self._senses = Senses(config)
         self._result: TickResult | None = None
         self._sent_at, self._tick_reason = 0, ""
         self._powering = False  # the arm is being given a target by `enable`: nobody else gives one
@@ -232,12 +234,12 @@ class DriverCore:
         """One period: read, decide, follow the request in force, send."""
         with self._lock:
             try:
-                report, state = self._arm.report(), self._arm.state()
+                report, state = self._arm.read()
             except BusError as error:
                 decision = Decision(State.DISCONNECTED, str(error), False)
                 self._result = TickResult(now_ros_ns, decision, self.holder, self._requests.task_id, ArmReport())
                 return self._result
-            found = facts(report, state, self._config.dry_run, not self._motion.arrived)
+            found = self._senses.facts(report, state, self._motion, now_mono_ns)
             decision = self.supervisor.update(now_mono_ns, found)
             powered = found.connected and all(found.enabled)  # a fault or a stop may hide that the power is gone
             if self._history.due(state.stamp_ns):

@@ -31,6 +31,10 @@ class DryRun:
         """As the arm says."""
         return self._arm.report()
 
+    def read(self) -> tuple[ArmReport, ArmState]:
+        """As the arm says."""
+        return self._arm.read()
+
     def inspect(self) -> ArmSetup:
         """As the arm says."""
         return self._arm.inspect()

@@ -25,11 +25,13 @@ class PreflightGate:
     Attributes:
         kinematics: of the zeros that the firmware has.
         checks: the newest findings.
+        version: of the firmware that chose them; empty when it is not known.
     """
 
     def __init__(self, arm: Arm, config: DriverConfig) -> None:
         self._arm, self._config = arm, config
         setup = arm.inspect()
+        self.version = setup.firmware
         variant = firmware.dh_variant(setup.firmware)
         self.kinematics = Kinematics(variant, config.tcp_offset, config.joint_lower, config.joint_upper)
         self.checks = self._judge(setup)

@@ -5,6 +5,8 @@ Inverse kinematics follows the walk on one branch; near a singularity the walk g
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from reconvla_ros.arm.kinematics import Kinematics
@@ -92,7 +94,7 @@ class Governor:
         assert goal is not None and walker is not None, "aim comes before a step"
         if float(np.abs(self.solution - joints).max()) > _LAG:
             return None
-        distance = float(np.linalg.norm(goal.position - walker.position))
+        distance = math.dist(goal.position.tolist(), walker.position.tolist())
         angle = angle_between(walker.quaternion, goal.quaternion)
         ticks = max(distance / limits.tcp_speed, angle / limits.tcp_angular_speed) / self._period
         ticks /= slowdown(limits, self.solution)
@@ -106,7 +108,5 @@ class Governor:
         return self._inside(self.solution, reference)
 
     def _inside(self, joints: Float, reference: Reference) -> Float:
-        limits = self._limits
-        low = np.maximum(limits.joint_lower, np.minimum(limits.soft_lower, reference.joints))
-        high = np.minimum(limits.joint_upper, np.maximum(limits.soft_upper, reference.joints))
-        return np.minimum(np.maximum(joints, low), high)
+        ranges = self._limits.allowed_range(reference.joints.tolist())
+        return np.array([min(max(v, low), high) for v, (low, high) in zip(joints.tolist(), ranges, strict=True)])

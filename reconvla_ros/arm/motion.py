@@ -1,14 +1,14 @@
 """From a goal to the next joint target: governor -> inverse kinematics -> trajectory -> filter, once a tick.
 
-The governor walks to a Cartesian goal, ruckig makes the joint motion smooth, and the filter judges the result right before it
-goes out, together with where a stop from there would end. A tick whose TCP would be too fast advances the motion by less
-time. What the filter does not let through makes the motion brake inside its limits and stand until the next goal; only when
-braking itself is refused, the target stays where it is at once.
+The governor walks to a Cartesian goal, ruckig makes the motion smooth, and the filter judges it right before it goes out, and
+where a stop from there would end. A tick whose TCP would be too fast advances by less time. What the filter refuses makes the
+motion brake inside its limits and stand until the next goal; only when braking is refused too, the target stays at once.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from reconvla_ros.arm.governor import Governor
 from reconvla_ros.arm.kinematics import Kinematics
 from reconvla_ros.arm.rotations import angle_between
 from reconvla_ros.arm.settings import DriverConfig
+from reconvla_ros.arm.step import Step
 from reconvla_ros.arm.trajectory import JointTrajectory
 from reconvla_ros.errors import KinematicsError
 from reconvla_ros.safety.effort import ExternalEffort
@@ -27,17 +28,6 @@ _REANCHOR = 0.05  # [rad] a resting target further from the arm than this is for
 _SAME = 1e-6  # [rad] a clamp by less is rounding
 _STOP_SLACK = 0.05  # [rad] feedback this far beyond a limit (an arm on its stops) is taken for the limit
 _SPEED_SHARE = 0.999  # the motion is scaled to this share of a speed limit, so that the filter has nothing to clamp
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """One tick: `command` to send (None = nothing new), whether the arm moves, and what the filter said."""
-
-    command: JointCommand | None
-    moving: bool
-    verdict: Verdict = Verdict.PASSED
-    reason: str = ""
-    detail: str = ""
 
 
 class Motion:
@@ -65,7 +55,7 @@ class Motion:
         self._kinematics, self._limits, self._trajectory = kinematics, limits, trajectory
         self._period, self._gripper_step, self._governor = period, gripper_speed * period, governor
         self._reference: Reference | None = None
-        self._unsent = False  # the reference was taken from the arm, and the arm still holds an older target
+        self._unsent = False  # the reference was taken from the arm, which still holds an older target
         self._goal_joints: Float | None = None
         self._goal_gripper = 0.0
         self._blocked: tuple[str, str] | tuple[()] = ()  # why the motion brakes and stands until the next goal
@@ -123,6 +113,10 @@ class Motion:
         reference = self._anchored()
         result = check(Command(pose.position, pose.quaternion, None, gripper, age), reference, self._limits)
         if result.verdict is not Verdict.REFUSED:
+            if (
+                self._governor.goal is None
+            ):  # the seed of the branch is where the motion is, not where an errand would have ended
+                self._governor.restart(self._braking_point())
             result = self._governor.reach(result, reference)
         if result.verdict is Verdict.REFUSED:
             self._drop_goal()
@@ -144,9 +138,7 @@ class Motion:
         if result.verdict is Verdict.REFUSED:
             return result
         self._set_pace(pace)
-        self._goal_joints = self._governor.solution = (
-            result.command.joints if result.command.joints is not None else joints
-        )
+        self._goal_joints = result.command.joints if result.command.joints is not None else joints
         self._goal_gripper = self._goal_gripper if result.command.gripper is None else result.command.gripper
         self._trajectory.set_target(self._goal_joints)
         return result
@@ -206,7 +198,7 @@ class Motion:
         gripper = reference.gripper if command.gripper is None else command.gripper
         velocity = (command.joints - reference.joints) / self._period
         self._reference = Reference(
-            command.position, command.quaternion, command.joints, gripper, velocity, None, result.look
+            command.position, command.quaternion, command.joints, gripper, velocity, None, result.look, result.room
         )
         verdict = Verdict.REFUSED if problem else Verdict.PASSED
         return Step(JointCommand(command.joints, gripper), True, verdict, *problem)
@@ -237,8 +229,8 @@ class Motion:
         """Why the commanded motion must wait for the arm at `measured` (6,); empty when it is within `bound` [rad]."""
         if self._reference is None or self.arrived:
             return ""
-        off = np.abs(self._reference.joints - measured)
-        joint = int(np.argmax(off))
+        off = [abs(a - b) for a, b in zip(self._reference.joints.tolist(), measured.tolist(), strict=True)]
+        joint = off.index(max(off))
         return "" if off[joint] <= bound else f"joint{joint + 1} {off[joint]:.3f} rad behind, allowed {bound:g}"
 
     def _track(self) -> tuple[str, str] | tuple[()]:
@@ -277,7 +269,7 @@ class Motion:
 
     def _speed_share(self, tcp: Pose, reference: Reference) -> float:
         """The share of the tick that keeps the TCP inside its speed limits."""
-        way = float(np.linalg.norm(tcp.position - reference.position))
+        way = math.dist(tcp.position.tolist(), reference.position.tolist())
         turn = angle_between(reference.quaternion, tcp.quaternion)
         most = max(way / self._limits.tcp_speed, turn / self._limits.tcp_angular_speed) / self._period
         most /= self._pace

@@ -1,41 +1,36 @@
 """The PiPER behind piper_sdk, the same code for `can0` and for a simulated bus. One instance per process and bus.
 
-What is tamed here (piper.md of piper_sdk 0.6.2): instances are singletons by name, so each open makes a new name; two
-threads that send corrupt each other's frames, so one lock guards every send; `isOk` counts our own frames, so freshness
-is judged by 0x2A1 and 0x2A5 alone; getters hand out live objects and zeros before the first frame; sends never raise;
-targets are whole thousandths.
+What is tamed here (piper_sdk 0.6.2), beside the connection itself (`piper_link.py`): two threads that send corrupt each
+other's frames, so one lock guards every send; getters hand out live objects and zeros before the first frame; targets
+are whole thousandths.
 """
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from piper_sdk import C_PiperInterface_V2, LogLevel
 
 from reconvla_ros import tables
 from reconvla_ros.arm import bus as can_bus
+from reconvla_ros.arm import firmware
 from reconvla_ros.arm import piper_feedback as feedback
 from reconvla_ros.arm.piper_inspect import Inspector
+from reconvla_ros.arm.piper_link import Link
+from reconvla_ros.arm.piper_modes import JointMode, Mode
 from reconvla_ros.arm.protocol import ArmReport, ArmSetup
-from reconvla_ros.arm.socket_filter import drop_ids
 from reconvla_ros.errors import ArmError, BusError
 from reconvla_ros.types import N_JOINTS, ArmState, JointCommand
 
 _MOUNTING = {"keep": 0, "upright": 1, "left": 2, "right": 3}
-_LISTEN = 0.3  # [s] before anything is sent: about 900 frames of a live arm, and any host that streams
 _FIRST_FEEDBACK = 3.0  # [s] for the first complete set of frames
 _MODE_PERIOD_NS = 200_000_000  # 0x151 is repeated at 5 Hz: a mode frame that got lost must not last
 _GRIPPER_PERIOD_NS = 100_000_000
 _SEED_SLACK = 0.05  # [rad] feedback this far beyond a limit (an arm on its stops) is seeded on the limit
-_JOINT_MODE = 1
 _CAN_MODE = 1
-_instances = itertools.count()
 
 
 class PiperArm:
@@ -48,6 +43,9 @@ class PiperArm:
         gripper_effort: [N m].
         wait: how long `open` waits for the first frame [s].
         clock: monotonic [ns].
+        gripper: whether one is fitted; else nothing is sent to it, and 0x2A8 is not waited for.
+        mode: how it is told where to go.
+        stop: asked while `open` waits; True ends the wait.
     """
 
     def __init__(
@@ -58,12 +56,17 @@ class PiperArm:
         gripper_effort: float = 1.0,
         wait: float = 0.0,
         clock: Callable[[], int] = time.monotonic_ns,
+        gripper: bool = True,
+        mode: Mode | None = None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._address = address
         self._speed = speed_percent
         self._mounting = _MOUNTING[mounting]
         self._effort = round(gripper_effort * 1000.0)
-        self._clock, self._wait = clock, wait
+        self._clock, self._wait, self._stop = clock, wait, stop
+        self._gripper, self._mode = gripper, mode or JointMode()
+        self._mode_known = False
         self._lock = threading.RLock()
         self._bus_lock = can_bus.BusLock(address)
         self._sdk: Any = None
@@ -72,64 +75,28 @@ class PiperArm:
         self._last: JointCommand | None = None
         self._mode_ns = self._gripper_ns = 0
         self._gripper_sent: int | None = None
+        self._link: Link | None = None
+        self._losses = 0
         self._firmware = ""
-        self._sent = 0
-        self._bus_ok = True
 
     def open(self) -> None:
         """See `Arm.open`."""
         can_bus.check_interface(self._address)
         self._bus_lock.acquire()
         try:
-            self._listen()
+            can_bus.await_arm(self._address, self._wait, self._stop)
             self._connect()
             self._await_feedback()
+            if self._link is not None:
+                self._link.tend()
         except BaseException:
             self.close()
             raise
 
-    def _listen(self) -> None:
-        """Hear the arm, and nobody who commands it, before anything is sent."""
-        end = time.monotonic() + self._wait
-        while True:
-            heard = can_bus.listen(self._address, _LISTEN)
-            can_bus.refuse_foreign_commands(self._address, heard)
-            if can_bus.STATUS_ID in heard:
-                return
-            if time.monotonic() >= end:
-                break
-        seen = ", ".join(f"{i:#05x}" for i in sorted(heard)) or "nothing"
-        raise BusError(
-            f"CAN bus {self._address}: no arm (0x2A1 not heard in {max(self._wait, _LISTEN):g} s, heard: {seen}); "
-            "check power, cable and, in sim, that the simulator runs on the same port"
-        )
-
     def _connect(self) -> None:
-        name = f"{self._address.key}#{next(_instances)}"
-        sdk = C_PiperInterface_V2(name, judge_flag=False, can_auto_init=False, logger_level=LogLevel.SILENT)
-        try:
-            with can_bus.bus_defaults(self._address):
-                sdk.CreateCanBus(self._address.channel, bustype=self._address.bus_type, judge_flag=False)
-        except ConnectionError as error:
-            raise BusError(f"CAN bus {self._address} ({self._address.bus_type}): {error}") from error
-        port = sdk.GetCanBus()
-        if port.recv_bus is None or port.send_bus is None:
-            raise BusError(f"CAN bus {self._address} ({self._address.bus_type}) could not be opened")
-        drop_ids(
-            port.recv_bus, min(can_bus.COMMAND_IDS), 0x15F
-        )  # our own, as on socketcan; each would wake the SDK's reader
-        send = port.SendCanMessage
-
-        # The SDK logs a failed send and goes on; this is where it is counted and noticed.
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            outcome = send(*args, **kwargs)
-            self._bus_ok = outcome is port.CAN_STATUS.SEND_MESSAGE_SUCCESS
-            self._sent += self._bus_ok
-            return outcome
-
-        port.SendCanMessage = counted
-        sdk.ConnectPort(piper_init=False)
-        self._sdk, self._inspector, self._firmware = sdk, Inspector(sdk, self._lock), ""
+        self._link = Link(self._address, self._clock)
+        self._sdk, self._firmware, self._losses = self._link.sdk, "", 0
+        self._inspector = Inspector(self._sdk, self._lock)
 
     def _await_feedback(self) -> None:
         """Wait until every value `state` gives came from a frame; ask for the firmware meanwhile."""
@@ -143,15 +110,18 @@ class PiperArm:
                     ("0x2A1", sdk.GetArmStatus().time_stamp > 0),
                     # The rate is above 0 only when all three joint frames flow.
                     ("0x2A5..0x2A7", sdk.GetArmJointMsgs().Hz > 0),
-                    ("0x2A8", sdk.GetArmGripperMsgs().time_stamp > 0),
+                    ("0x2A8", not self._gripper or sdk.GetArmGripperMsgs().time_stamp > 0),
                     ("0x261..0x266", sdk.GetArmLowSpdInfoMsgs().time_stamp > 0),
                 )
                 if not there
             ]
             if not missing:
                 return
+            if self._stop():
+                raise BusError(f"CAN bus {self._address}: told to end while waiting for the arm")
             if time.monotonic() > deadline:
-                raise BusError(f"CAN bus {self._address}: {', '.join(missing)} missing after {_FIRST_FEEDBACK} s")
+                hint = "; an arm without a gripper needs gripper: none" if missing == ["0x2A8"] else ""
+                raise BusError(f"CAN bus {self._address}: {', '.join(missing)} missing after {_FIRST_FEEDBACK} s{hint}")
             time.sleep(0.02)
 
     def _require(self) -> Any:
@@ -161,21 +131,33 @@ class PiperArm:
 
     def state(self) -> ArmState:
         """See `Arm.state`."""
-        return feedback.state(self._require())
+        return feedback.state(feedback.Messages(self._require()), firmware.effort_scale(self._firmware))
 
     def report(self) -> ArmReport:
         """See `Arm.report`."""
-        sdk, now = self._require(), self._clock()
+        return self._report(feedback.Messages(self._require()), pose=True)
+
+    def read(self) -> tuple[ArmReport, ArmState]:
+        """See `Arm.read`."""
+        messages = feedback.Messages(self._require())
+        report = self._report(messages, pose=False)
+        return report, feedback.state(messages, firmware.effort_scale(self._firmware))
+
+    def _report(self, messages: feedback.Messages, pose: bool) -> ArmReport:
+        now, link = self._clock(), self._link
+        assert link is not None
         if not self._firmware and self._inspector is not None:
             self._firmware = self._inspector.firmware()
-        return replace(
-            feedback.report(sdk),
+        return feedback.report(
+            messages, pose,
             firmware=self._firmware,
-            status_age=self._status.age(sdk.GetArmStatus().time_stamp, now),
-            joint_age=self._joints.age(sdk.GetArmJointMsgs().time_stamp, now),
-            bus_ok=self._bus_ok,
-            frames_sent=self._sent,
-        )
+            status_age=self._status.age(messages.status.time_stamp, now),
+            joint_age=self._joints.age(messages.joints.time_stamp, now),
+            bus_ok=link.send_ok,
+            frames_sent=link.sent,
+            losses=link.watch.losses,
+            link=link.watch.words,
+        )  # fmt: skip
 
     def inspect(self) -> ArmSetup:
         """See `Arm.inspect`."""
@@ -186,7 +168,9 @@ class PiperArm:
     def enable(self, timeout: float = 5.0) -> JointCommand | None:
         """See `Arm.enable`. Motors 1 to 6 one by one: number 7 would also move the gripper on some firmware."""
         sdk, deadline = self._require(), time.monotonic() + timeout
-        if self._last is not None and all(self.state().enabled) and self._in_joint_mode():
+        self._mode.require(self.report().firmware)
+        self._mode_known = True
+        if self._last is not None and all(self.state().enabled) and self._in_mode():
             return None  # it holds, or moves: a seed would step back to where the arm is
         self._last = None  # `hold` must not send an arm that has just got power to where it was before
         while off := [i + 1 for i, on in enumerate(self.state().enabled) if not on]:
@@ -200,18 +184,20 @@ class PiperArm:
         while True:
             with self._lock:
                 self._send_mode()
-                self._send_joints(seed.position)
+                self._mode.target(sdk, seed.position)
                 self._send_gripper(seed.gripper or 0.0)
                 self._last = seed
             time.sleep(0.05)
-            if self._in_joint_mode():
+            if self._in_mode():
                 return seed
             if time.monotonic() > deadline:
-                raise ArmError(f"CAN joint mode was not taken within {timeout:g} s; {self._say_status()}")
+                raise ArmError(
+                    f"CAN mode (move mode {self._mode.code}) was not taken within {timeout:g} s; {self._say_status()}"
+                )
 
-    def _in_joint_mode(self) -> bool:
+    def _in_mode(self) -> bool:
         report = self.report()
-        return (report.ctrl_mode, report.move_mode) == (_CAN_MODE, _JOINT_MODE)
+        return (report.ctrl_mode, report.move_mode) == (_CAN_MODE, self._mode.code)
 
     def _say_status(self) -> str:
         report = self.report()
@@ -233,14 +219,19 @@ class PiperArm:
         return JointCommand(inside, max(0.0, state.gripper))
 
     def send(self, command: JointCommand) -> None:
-        """See `Arm.send`."""
+        """See `Arm.send`. To an arm that is out of reach nothing is sent, and what it was sent before is forgotten."""
         self._require()
         with self._lock:
+            if self._out_of_reach():
+                return
+            if not self._mode_known:  # an arm that had power before we came
+                self._mode.require(self._firmware)
+                self._mode_known = True
             now = self._clock()
             if now - self._mode_ns >= _MODE_PERIOD_NS:
                 self._mode_ns = now
                 self._send_mode()
-            self._send_joints(command.position)
+            self._mode.target(self._sdk, command.position)
             if command.gripper is not None:
                 wanted = round(command.gripper * 1e6)
                 if wanted != self._gripper_sent or now - self._gripper_ns >= _GRIPPER_PERIOD_NS:
@@ -248,20 +239,29 @@ class PiperArm:
                     self._send_gripper(command.gripper)
             self._last = command
 
-    def _send_mode(self) -> None:
-        self._sdk.MotionCtrl_2(_CAN_MODE, _JOINT_MODE, self._speed, 0, 0, self._mounting)
+    def _out_of_reach(self) -> bool:
+        """Whether the bus is lost; after a loss the old target is not to be held any more."""
+        watch = self._link.watch if self._link is not None else None
+        if watch is None:
+            return True
+        if watch.losses != self._losses:
+            self._losses, self._last = watch.losses, None
+        return watch.lost
 
-    def _send_joints(self, position: np.ndarray) -> None:
-        self._sdk.JointCtrl(*(round(float(v) * feedback.MILLIDEGREES) for v in position))
+    def _send_mode(self) -> None:
+        self._mode.select(self._sdk, self._speed, self._mounting)
 
     def _send_gripper(self, opening: float) -> None:
+        if not self._gripper:
+            return
         self._gripper_sent = round(opening * 1e6)
         self._sdk.GripperCtrl(self._gripper_sent, self._effort, 1, 0)
 
     def hold(self) -> None:
         """See `Arm.hold`."""
-        if self._last is not None:
-            self.send(self._last)
+        with self._lock:
+            if not self._out_of_reach() and self._last is not None:
+                self.send(self._last)
 
     def damped_stop(self) -> None:
         """See `Arm.damped_stop`."""
@@ -285,8 +285,8 @@ class PiperArm:
     def close(self) -> None:
         """See `Arm.close`."""
         with self._lock:
-            sdk, self._sdk = self._sdk, None
+            link, self._link, self._sdk = self._link, None, None
             self._last = None
-            if sdk is not None:
-                sdk.DisconnectPort()
+        if link is not None:
+            link.close()
         self._bus_lock.release()

@@ -46,32 +46,40 @@ class Freshness:
         return (now_ns - self._seen_ns) / 1e9 if self._stamp > 0.0 else math.inf
 
 
-def _motor_bits(sdk: Any) -> tuple[int, ...]:
-    slow = sdk.GetArmLowSpdInfoMsgs()
-    return tuple(int(getattr(slow, name).foc_status_code) for name in _MOTORS)
+class Messages:
+    """The SDK's live objects, each fetched once: its getters work out rates anew with every call.
+
+    `motors_fast`, `motors_slow`: per joint, of 0x251..0x256 and 0x261..0x266.
+    """
+
+    __slots__ = ("gripper", "joints", "motors_fast", "motors_slow", "sdk", "status")
+
+    def __init__(self, sdk: Any) -> None:
+        self.sdk = sdk
+        self.status, self.joints = sdk.GetArmStatus(), sdk.GetArmJointMsgs()
+        self.gripper = sdk.GetArmGripperMsgs().gripper_state
+        fast, slow = sdk.GetArmHighSpdInfoMsgs(), sdk.GetArmLowSpdInfoMsgs()
+        self.motors_fast = [getattr(fast, name) for name in _MOTORS]
+        self.motors_slow = [getattr(slow, name) for name in _MOTORS]
 
 
-def state(sdk: Any) -> ArmState:
-    """Joints and gripper of the newest frames."""
-    joints = sdk.GetArmJointMsgs()
-    values, gripper = joints.joint_state, sdk.GetArmGripperMsgs().gripper_state
-    fast = sdk.GetArmHighSpdInfoMsgs()
-    motors = [getattr(fast, name) for name in _MOTORS]
+def state(m: Messages, scale: tuple[float, ...]) -> ArmState:
+    """Joints and gripper of the newest frames; `scale` (6,) is what the reported effort is multiplied with."""
+    values = m.joints.joint_state
     return ArmState(
-        stamp_ns=int(joints.time_stamp * 1e9),
-        position=np.array([getattr(values, name) for name in _JOINTS]) / MILLIDEGREES,
-        velocity=np.array([m.motor_speed for m in motors]) * 1e-3,
-        effort=np.array([m.effort for m in motors]) * 1e-3,
-        gripper=gripper.grippers_angle * 1e-6,
-        gripper_effort=gripper.grippers_effort * 1e-3,
-        enabled=tuple(bool(bits & _ENABLED_BIT) for bits in _motor_bits(sdk)),
+        stamp_ns=int(m.joints.time_stamp * 1e9),
+        position=np.array([getattr(values, name) / MILLIDEGREES for name in _JOINTS]),
+        velocity=np.array([motor.motor_speed * 1e-3 for motor in m.motors_fast]),
+        effort=np.array([motor.effort * 1e-3 * k for motor, k in zip(m.motors_fast, scale, strict=True)]),
+        gripper=m.gripper.grippers_angle * 1e-6,
+        gripper_effort=m.gripper.grippers_effort * 1e-3,
+        enabled=tuple(bool(int(motor.foc_status_code) & _ENABLED_BIT) for motor in m.motors_slow),
     )
 
 
-def report(sdk: Any) -> ArmReport:
-    """Status word, bits and flange of the newest frames; ages and counters are the caller's."""
-    status, gripper = sdk.GetArmStatus(), sdk.GetArmGripperMsgs().gripper_state
-    word = status.arm_status
+def report(m: Messages, pose: bool, **known: Any) -> ArmReport:
+    """Status word and bits of the newest frames, the flange if `pose`; ages and counters are the caller's, in `known`."""
+    word, gripper_bits = m.status.arm_status, int(m.gripper.status_code)
     errors = int(word.err_code)  # 0x2A1 byte 6 << 8 | byte 7
     return ArmReport(
         ctrl_mode=int(word.ctrl_mode),
@@ -80,12 +88,17 @@ def report(sdk: Any) -> ArmReport:
         motion_status=int(word.motion_status),
         limit_bits=errors >> 8 & 0xFF,
         comm_bits=errors & 0xFF,
-        flange=_flange(sdk),
-        gripper_enabled=bool(int(gripper.status_code) & _ENABLED_BIT),
-        gripper_bits=int(gripper.status_code),
-        motor_bits=_motor_bits(sdk),
-        status_stamp_ns=int(status.time_stamp * 1e9),
-        joint_stamp_ns=int(sdk.GetArmJointMsgs().time_stamp * 1e9),
+        flange=_flange(m.sdk) if pose else None,
+        gripper_enabled=bool(gripper_bits & _ENABLED_BIT),
+        gripper_bits=gripper_bits,
+        motor_bits=tuple(int(motor.foc_status_code) for motor in m.motors_slow),
+        status_stamp_ns=int(m.status.time_stamp * 1e9),
+        joint_stamp_ns=int(m.joints.time_stamp * 1e9),
+        currents=tuple(motor.current * 1e-3 for motor in m.motors_fast),
+        voltages=tuple(motor.vol * 0.1 for motor in m.motors_slow),
+        driver_temperatures=tuple(float(motor.foc_temp) for motor in m.motors_slow),
+        motor_temperatures=tuple(float(motor.motor_temp) for motor in m.motors_slow),
+        **known,
     )
 
 

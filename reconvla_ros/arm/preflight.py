@@ -27,8 +27,7 @@ FLANGE_ANGLE = math.radians(1.0)
 _RANGE_LEAST = math.radians(5.0)  # users report corrupted limits of -0.1..-0.1 degree
 _RANGE_SLACK = math.radians(0.2)  # the arm keeps tenths of a degree
 _OPENING_SLACK = 5e-4  # [m]
-# Our choice, for a warning; the arm's own error bits are what refuses. The supply is nominally 24 V.
-_VOLTAGES, _WARM = (20.0, 28.0), 70.0  # [V], [C]
+_SILENT = 1.0  # [s] without joint frames: a busy host is never that late
 _BITS = {1: "motor too hot", 2: "over-current", 3: "driver too hot", 4: "collision", 5: "driver error", 7: "stall"}
 _TARGET_STATUS = (2, 3, 4)  # left by the last target; enabling sends one that is valid
 _POWER_CYCLE = "hold the arm up, call arm/power_cycle, then enable (twice)"
@@ -78,9 +77,10 @@ def run_checks(
         _geometry(setup, report, state, kinematics),
         _joint_limits(setup, config),
         _motors(report),
-        _temperature(setup),
-        _voltage(setup),
+        _temperature(setup, config),
+        _voltage(setup, config),
         _gripper(setup, config),
+        _command_mode(setup, config),
         _collision(setup),
     )
 
@@ -133,6 +133,9 @@ def _joint_comm(report: ArmReport) -> Check:
 def _feedback(report: ArmReport, state: ArmState) -> Check:
     """Zeros before the first real data look like an arm in its rest pose; the flange cannot be at the base, though."""
     name, remedy = "feedback", "switch the arm off and on, wait until it has started, then start the driver again"
+    if not report.joint_age <= _SILENT:
+        return Check(name, Level.FAIL, f"nothing was heard of the joints for {report.joint_age:.1f} s",
+                     "check power and cable; the driver connects again by itself")  # fmt: skip
     if not np.all(np.isfinite(state.position)):
         return Check(name, Level.FAIL, "joint positions are not finite", remedy)
     no_pose = report.flange is None or not report.flange.position.any()
@@ -205,33 +208,36 @@ def _motors(report: ArmReport) -> Check:
     return Check("motors", Level.OK, "no error bits")
 
 
-def _temperature(setup: ArmSetup) -> Check:
+def _temperature(setup: ArmSetup, config: DriverConfig) -> Check:
     name, values = "temperature", (*setup.motor_temperatures, *setup.driver_temperatures)
     if not any(values):
         return Check(name, Level.WARN, "not reported")
     words = f"motors up to {max(setup.motor_temperatures):.0f} C, drivers {max(setup.driver_temperatures):.0f} C"
-    if max(values) > _WARM:
-        return Check(name, Level.WARN, words, "let it cool in its rest pose")
+    if max(values) >= config.temperature_warm:
+        level = Level.FAIL if max(values) >= config.temperature_hot else Level.WARN
+        return Check(name, level, words, "let it cool in its rest pose")
     return Check(name, Level.OK, words)
 
 
-def _voltage(setup: ArmSetup) -> Check:
+def _voltage(setup: ArmSetup, config: DriverConfig) -> Check:
     name, values = "voltage", setup.voltages
     if not any(values):
         return Check(name, Level.WARN, "not reported")
     words = f"{min(values):.1f}..{max(values):.1f} V at the motors"
-    if min(values) < _VOLTAGES[0] or max(values) > _VOLTAGES[1]:
+    if min(values) < config.voltage_low or max(values) > config.voltage_high:
         return Check(name, Level.WARN, words, "24 V are nominal: check supply and plug")
     return Check(name, Level.OK, words)
 
 
 def _gripper(setup: ArmSetup, config: DriverConfig) -> Check:
     name, fitted, wanted = "gripper", setup.gripper_range, config.gripper_range
+    if config.gripper == "none":
+        return Check(name, Level.OK, "configured as none: nothing is sent to it, whatever the arm has")
     if fitted is None:
         return Check(name, Level.WARN, "no answer to the range query (0x477)", "compare the opening with a ruler")
     if fitted <= 0.0:
         return Check(name, Level.FAIL, "its range is not set, or there is no gripper: it ignores commands",
-                     "set 70 or 100 mm with AgileX's tool (0x47D)")  # fmt: skip
+                     "set 70 or 100 mm with AgileX's tool (0x47D), or say gripper: none in config/piper.yaml")  # fmt: skip
     words = f"range {1e3 * fitted:.0f} mm, configured {1e3 * wanted:.0f} mm"
     if abs(fitted - wanted) <= _OPENING_SLACK:
         return Check(name, Level.OK, words)
@@ -239,6 +245,16 @@ def _gripper(setup: ArmSetup, config: DriverConfig) -> Check:
     chosen = wanted < fitted and all(abs(wanted - size) > _OPENING_SLACK for size in tables.GRIPPER_RANGES)
     return Check(name, Level.WARN if chosen else Level.FAIL, words,
                  f"gripper_range: {fitted:g} in config/piper.yaml, or fit the other gripper")  # fmt: skip
+
+
+def _command_mode(setup: ArmSetup, config: DriverConfig) -> Check:
+    name, mode = "command_mode", config.command_mode
+    if mode == "end_pose":
+        return Check(name, Level.WARN, "end_pose (MOVE P): the arm's own joint limits do not hold, it may take another "
+                     "branch", "command_mode: joint, unless poses are what you want to try")  # fmt: skip
+    if mode == "mit" and (why := firmware.mit_refusal(setup.firmware)):
+        return Check(name, Level.FAIL, f"mit: {why}", "command_mode: joint")
+    return Check(name, Level.OK, mode)
 
 
 def _collision(setup: ArmSetup) -> Check:

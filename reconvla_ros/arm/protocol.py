@@ -27,6 +27,10 @@ class ArmReport:
         status_age, joint_age: since the driver last saw a newer one of them [s], on a monotonic clock; inf = never.
         bus_ok: False after a frame could not be sent.
         frames_sent: CAN frames sent since open.
+        losses: how often the bus was lost since open; after each the arm holds what it got last, not what it was sent.
+        link: what is known of a lost bus, for a person; empty while all is well.
+        currents: of the motors, 0x251..0x256 [A]. voltages: at the motors [V]. driver_temperatures,
+            motor_temperatures: 0x261..0x266 [C]. Zeros where the arm does not say.
     """
 
     ctrl_mode: int = 0
@@ -46,6 +50,12 @@ class ArmReport:
     joint_age: float = inf
     bus_ok: bool = True
     frames_sent: int = 0
+    losses: int = 0
+    link: str = ""
+    currents: tuple[float, ...] = (0.0,) * N_JOINTS
+    voltages: tuple[float, ...] = (0.0,) * N_JOINTS
+    driver_temperatures: tuple[float, ...] = (0.0,) * N_JOINTS
+    motor_temperatures: tuple[float, ...] = (0.0,) * N_JOINTS
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,14 @@ class Arm(Protocol):
 
     def report(self) -> ArmReport:
         """Status, ages and counters beside `state`.
+
+        Raises:
+            BusError: not open.
+        """
+        ...
+
+    def read(self) -> tuple[ArmReport, ArmState]:
+        """Both at once, for every tick; the report may lack the flange.
 
         Raises:
             BusError: not open.

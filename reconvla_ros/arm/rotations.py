@@ -56,4 +56,4 @@ def slerp(p: Float, q: Float, fraction: float) -> Float:
         mixed = p + fraction * (q - p)
     else:
         mixed = (math.sin((1.0 - fraction) * angle) * p + math.sin(fraction * angle) * q) / math.sin(angle)
-    return mixed / np.linalg.norm(mixed)
+    return mixed / math.hypot(*mixed.tolist())

@@ -19,6 +19,7 @@ HARD = HardTable(
     max(tables.GRIPPER_RANGES),
     tables.GRIPPER_MAX_EFFORT,
 )
+COMMAND_MODES = ("joint", "end_pose", "mit")
 BUS_TYPES = ("udp_multicast", "socketcan", "virtual")
 
 
@@ -40,11 +41,31 @@ class DriverConfig:
     hold_rate: float = param(
         20.0, "how often the target is repeated while the arm holds", unit="Hz", low=1.0, high=200.0
     )
+    command_mode: str = param(
+        "joint", "what the arm gets: joint targets (MOVE J), end_pose (MOVE P: bypasses the arm's joint limits, may take "
+        "another branch) or mit (torques by stiffness; firmware S-V1.7-3 to S-V1.8-7)", options=COMMAND_MODES,
+    )  # fmt: skip
+    mit_kp: float = param(60.0, "stiffness in command_mode mit", unit="N m/rad", low=0.0, high=500.0)
+    mit_kd: float = param(2.0, "damping in command_mode mit", unit="N m s/rad", low=0.0, high=5.0)
     speed_percent: int = param(50, "MOVE J speed of the firmware's own smoothing", unit="%", low=1, high=100)
     mounting: str = param(
         "keep", "how the base is mounted (0x151 byte 5)", options=("keep", "upright", "left", "right")
     )
     feedback_stale: float = param(0.05, "feedback older than this is a fault: hold", unit="s", low=0.02, high=1.0)
+    feedback_frozen: float = param(
+        0.05, "joints that read the same for this long while the target moves are a fault", unit="s", low=0.02, high=1.0
+    )
+    temperature_warm: float = param(
+        60.0, "a motor or driver this hot is a warning (our choice)", unit="C", low=30.0, high=120.0
+    )
+    temperature_hot: float = param(
+        75.0, "a motor or driver this hot is a fault: hold, do not move (our choice)", unit="C", low=30.0, high=120.0
+    )
+    voltage_low: float = param(20.0, "a supply below is a warning; 24 V are nominal", unit="V", low=0.0, high=60.0)
+    voltage_high: float = param(28.0, "a supply above is a warning; 24 V are nominal", unit="V", low=0.0, high=60.0)
+    effort_share: float = param(
+        0.8, "a joint torque above this share of the largest (32 N m, 8 from joint4 on) is a warning", low=0.1, high=1.0
+    )
     chunk_age: float = param(5.0, "a chunk whose observation is older is refused", unit="s", low=0.05, high=60.0)
     command_age: float = param(
         0.3, "a single end-effector command older than this is refused", unit="s", low=0.01, high=1.0
@@ -98,6 +119,7 @@ class DriverConfig:
         unit="N m", length=6,
     )  # fmt: skip
     target_distance: float = param(0.3, "a target further from the TCP is refused", unit="m", low=0.01, high=1.0)
+    gripper: str = param("fitted", "whether the arm has a gripper", options=("fitted", "none"))
     gripper_range: float = param(0.07, "opening of the fitted gripper (0.07 or 0.10)", unit="m", low=0.01, high=0.10)
     gripper_speed: float = param(0.10, "how fast the opening changes", unit="m/s", low=0.005, high=0.5)
     gripper_effort: float = param(1.0, "gripping torque", unit="N m", low=0.1, high=3.0)

@@ -8,9 +8,12 @@ from functools import cached_property
 import numpy as np
 
 from reconvla_ros import tables
+from reconvla_ros.arm.feedback_watch import FeedbackWatch
 from reconvla_ros.arm.kinematics import Kinematics
+from reconvla_ros.arm.motion import Motion
 from reconvla_ros.arm.protocol import ArmReport
 from reconvla_ros.arm.requests import Wanted
+from reconvla_ros.arm.settings import DriverConfig
 from reconvla_ros.errors import ArmError
 from reconvla_ros.safety.filter import Filtered, Verdict
 from reconvla_ros.safety.supervisor import Decision, Facts, State
@@ -48,22 +51,43 @@ class TickResult:
         return None if self.state is None or self.kinematics is None else self.kinematics.tcp(self.state.position)
 
 
-def facts(report: ArmReport, state: ArmState, dry_run: bool, moving: bool) -> Facts:
-    """What the supervisor judges."""
-    return Facts(
-        connected=report.joint_stamp_ns > 0 and report.status_stamp_ns > 0,
-        bus_ok=report.bus_ok,
-        joint_age=report.joint_age,
-        status_age=report.status_age,
-        ctrl_mode=report.ctrl_mode,
-        arm_status=report.arm_status,
-        comm_bits=report.comm_bits,
-        motor_bits=report.motor_bits,
-        # In a dry run nobody powers the motors; the decisions shall be those of a powered arm all the same.
-        enabled=(True,) * N_JOINTS if dry_run else state.enabled,
-        moving=moving,
-        words=(tables.CTRL_MODES.get(report.ctrl_mode, ""), tables.ARM_STATUS.get(report.arm_status, "")),
-    )
+class Senses:
+    """Turns what the arm says into what the supervisor judges; remembers what it said before.
+
+    Args:
+        config: of the driver.
+    """
+
+    def __init__(self, config: DriverConfig) -> None:
+        self._dry_run, self._hot = config.dry_run, config.temperature_hot
+        self._watch, self._losses = FeedbackWatch(config.feedback_frozen), 0
+
+    def facts(self, report: ArmReport, state: ArmState, motion: Motion, now_mono_ns: int) -> Facts:
+        """Of one tick. An arm that was out of reach is not where it was sent any more: the motion forgets it."""
+        if report.losses != self._losses:
+            self._losses = report.losses
+            motion.forget()
+        reference = None if self._dry_run else motion.reference
+        found = self._watch.update(now_mono_ns, state, None if reference is None else reference.joints)
+        return Facts(
+            connected=report.joint_stamp_ns > 0 and report.status_stamp_ns > 0,
+            bus_ok=report.bus_ok,
+            joint_age=report.joint_age,
+            status_age=report.status_age,
+            ctrl_mode=report.ctrl_mode,
+            arm_status=report.arm_status,
+            comm_bits=report.comm_bits,
+            motor_bits=report.motor_bits,
+            # In a dry run nobody powers the motors; the decisions shall be those of a powered arm all the same.
+            enabled=(True,) * N_JOINTS if self._dry_run else state.enabled,
+            moving=not motion.arrived,
+            words=(tables.CTRL_MODES.get(report.ctrl_mode, ""), tables.ARM_STATUS.get(report.arm_status, "")),
+            feedback=found.name,
+            feedback_words=found.words,
+            link=report.link,
+            hottest=max(*report.motor_temperatures, *report.driver_temperatures),
+            hot=self._hot,
+        )
 
 
 def cannot_go_back(result: TickResult | None) -> str:

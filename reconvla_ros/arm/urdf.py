@@ -30,6 +30,28 @@ def description_file() -> Path:
     raise ConfigError(f"urdf/piper.urdf is not installed (looked in {', '.join(map(str, folders))})")
 
 
+# The zeros of joints 2 and 3 that differ before firmware S-V1.6-3: rpy of their origins [rad], newer and older.
+_OLD_ZEROS = (
+    ("1.57079633 -0.13578662 3.14159265", "1.57079633 -0.10088003 3.14159265"),
+    ("0 0 -1.79384941", "0 0 -1.75894282"),
+)
+
+
+def for_variant(text: str, variant: int) -> str:
+    """The description for `dh_is_offset` = 1 (as the file is) or 0, firmware before S-V1.6-3.
+
+    Raises:
+        ConfigError: the file does not state the zeros that are to be exchanged.
+    """
+    if variant:
+        return text
+    for new, old in _OLD_ZEROS:
+        if text.count(f'rpy="{new}"') != 1:
+            raise ConfigError(f'URDF: no single origin rpy="{new}" to exchange for the zeros of older firmware')
+        text = text.replace(f'rpy="{new}"', f'rpy="{old}"')
+    return text
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
     """One link in its parent."""

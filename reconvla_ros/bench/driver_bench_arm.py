@@ -42,7 +42,8 @@ while True: a @ a
 """
 CONDITIONS = ("idle", "busy", "policy_busy")
 _START = 60.0  # [s] for a process to come up; torch is slow to import on a busy machine
-_WAY = 10.0  # [s] to the ready position, at first-motion speeds
+_WAY = 30.0  # [s] to the ready position; 3 at first-motion speeds on a quiet host
+_THERE = 0.02  # [rad]
 _RADIUS, _SPEED = 0.04, 0.07  # [m], [m/s] of the circle that the TCP follows, below the first-motion limit of 0.10 m/s
 _STEPS, _STEP_DT = 10, 0.1  # of a chunk [1], [s]
 _CHUNK_EVERY = 0.5  # [s] a new chunk before the last one ends, as a policy gives them
@@ -139,12 +140,15 @@ class Session:
         enabling = threading.Thread(target=lambda: self.core.enable(True), daemon=True)
         self.run(0.2, self.tick)
         enabling.start()
-        end, done = time.monotonic() + _WAY, False
+        end, ready = time.monotonic() + _WAY, np.array(self.config.ready_position)
         while time.monotonic() < end:
             self.run(0.1, self.tick)
-            done = done or (not enabling.is_alive() and self.core.ready()[0])
-            if done and self.core.standing and self.core.holder == "none":
+            if enabling.is_alive() or not self.core.standing or self.core.holder != "none":
+                continue
+            state = self.newest.state
+            if state is not None and float(np.abs(state.position - ready).max()) < _THERE:
                 break
+            self.core.ready()  # again, should a fault of a busy host (stale feedback) have ended the way
         else:
             raise SetupError(f"bench driver: the simulated arm did not get ready within {_WAY:g} s")
         self._centre = self.newest.tcp

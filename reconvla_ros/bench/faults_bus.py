@@ -14,6 +14,7 @@ import struct
 import threading
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import can
 import numpy as np
@@ -39,11 +40,13 @@ class Recording:
     Attributes:
         times, joints: (N,), (N, 6) [rad]: every complete set of joint targets, changed or not; the time is the last frame's.
         openings: (time, gripper target [m]).
+        until: the end of the stretch.
         drops: (time, words): a motor that lost its power, a frame that stops, resets or cuts power.
     """
 
     times: Float
     joints: Float
+    until: float
     openings: list[tuple[float, float]] = field(default_factory=list)
     drops: list[tuple[float, str]] = field(default_factory=list)
 
@@ -116,6 +119,12 @@ class BusLog:
         """The newest gripper target [m]."""
         return self._openings[-1][1] if self._openings else None
 
+    def changed(self, window: float) -> bool:
+        """Whether a joint target differs from the one before it in the newest `window` [s]."""
+        recent = self._sets[-400:]
+        begin = time.time() - window
+        return any(now[0] > begin and now[1] != before[1] for before, now in pairwise(recent))
+
     def speed(self, window: float = 0.06) -> float:
         """The largest mean speed of a joint target [rad/s] over the newest `window` [s]; 0 when none is that new."""
         now, newest = time.time(), self._sets[-200:]
@@ -133,6 +142,7 @@ class BusLog:
         return Recording(
             np.array([s[0] for s in chosen]),
             np.array([s[1] for s in chosen], dtype=np.float64).reshape(-1, 6) * QUANTUM,
+            until,
             [o for o in self._openings if since < o[0] <= until],
             [d for d in self._drops if since < d[0] <= until],
         )

@@ -23,7 +23,6 @@ class Rules:
             not bounded.
         step: the largest step of one joint from one set of targets to the next [rad].
         acceleration: largest change of speed from tick to tick [rad/s^2] at `period` [s]; None = not judged.
-        goes_on: fresh requests may go on to move the arm, so moving on is no old request.
         ramp: after a host that was held up goes on, how long the motion under way may take to end [s].
     """
 
@@ -32,7 +31,6 @@ class Rules:
     p50: float | None = None
     acceleration: float | None = None
     period: float = 0.005
-    goes_on: bool = False
     ramp: float = 0.0
 
 
@@ -49,13 +47,15 @@ class Instants:
 class Outcome:
     """One run: time from the fault to the last changing target [s], largest step [rad], acceleration [rad/s^2].
 
-    `old` counts commands that came of requests that were over; `drops` says how the arm lost its power.
+    `old` counts commands that came of requests that were over; `settled`: the targets stood at the end of the watch;
+    `drops` says how the arm lost its power.
     """
 
     last: float
     step: float
     acceleration: float
     old: int
+    settled: bool = True
     drops: tuple[str, ...] = ()
 
 
@@ -66,12 +66,12 @@ def judge(recording: Recording, when: Instants, rules: Rules) -> Outcome:
     moved = times[1:][change > 0.0]
     after = moved[moved > when.fault]
     steps = change[times[1:] > when.since]
-    old = _forbidden(recording, when.since) + (0 if rules.goes_on else _resumed(after, when, rules.ramp))
     return Outcome(
         last=float(after[-1] - when.fault) if len(after) else 0.0,
         step=float(steps.max()) if len(steps) else 0.0,
         acceleration=_acceleration(times, joints, when.since, rules.period),
-        old=old,
+        old=_forbidden(recording, when.since) + _resumed(after, when, rules.ramp),
+        settled=not len(after) or recording.until - float(after[-1]) >= STILL,
         drops=tuple(words for at, words in recording.drops if at > when.since),
     )
 
@@ -83,7 +83,7 @@ def by_host(recording: Recording) -> Recording:
 
 def aftermath(recording: Recording) -> Outcome:
     """The recovery: the arm may be held anew, but no old command may pass, and it may not be dropped."""
-    return Outcome(0.0, 0.0, 0.0, _forbidden(recording, -np.inf), tuple(words for _, words in recording.drops))
+    return Outcome(0.0, 0.0, 0.0, _forbidden(recording, -np.inf), drops=tuple(words for _, words in recording.drops))
 
 
 def _forbidden(recording: Recording, since: float) -> int:
@@ -120,6 +120,11 @@ class Row:
     outcomes: list[Outcome] = field(default_factory=list)
     restarts: int = 0  # how often the graph could not be recovered by its services
 
+    @property
+    def step_limit(self) -> float:
+        """The largest step that passes [rad]: that of one tick, and one count of the bus, to which targets are rounded."""
+        return self.rules.step + QUANTUM
+
     def broken(self) -> list[str]:
         """Which bounds do not hold, in words with bound and value."""
         if not self.outcomes:
@@ -132,13 +137,15 @@ class Row:
             found.append(f"p50 {1e3 * p50:.0f} ms, allowed {1e3 * self.rules.p50:.0f}")
         if self.rules.deadline is not None and most > self.rules.deadline:
             found.append(f"max {1e3 * most:.0f} ms, allowed {1e3 * self.rules.deadline:.0f}")
-        if step > self.rules.step + QUANTUM:
-            found.append(f"step {step:.5f} rad, allowed {self.rules.step:g}")
+        if step > self.step_limit:
+            found.append(f"step {step:.5f} rad, allowed {self.step_limit:.5f}")
         if self.rules.acceleration is not None:
             most_acceleration = max(o.acceleration for o in self.outcomes)
             allowed = self.rules.acceleration + 2.0 * QUANTUM / self.rules.period**2
             if most_acceleration > allowed:
                 found.append(f"acceleration {most_acceleration:.2f} rad/s^2, allowed {allowed:.2f}")
+        if moving := sum(not o.settled for o in self.outcomes):
+            found.append(f"{moving} runs ended with the target still moving")
         if old := sum(o.old for o in self.outcomes):
             found.append(f"{old} old commands executed")
         if drops := [words for o in self.outcomes for words in o.drops]:
@@ -159,7 +166,7 @@ class Row:
             "old_chunks_executed": sum(o.old for o in self.outcomes),
             "dropped": any(o.drops for o in self.outcomes),
             "deadline_p50_ms": None if rules.p50 is None else round(1e3 * rules.p50, 1),
-            "step_limit_rad": rules.step,
+            "step_limit_rad": round(self.step_limit, 6),
             "largest_acceleration": round(max((o.acceleration for o in self.outcomes), default=0.0), 2),
             "restarts": self.restarts,
             "verdict": "; ".join(broken) or "ok",

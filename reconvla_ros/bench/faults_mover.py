@@ -28,6 +28,7 @@ STEPS, STEP_DT = 5, 0.1  # a chunk lasts 0.5 s, as the model's do
 CHUNK_LENGTH = STEPS * STEP_DT  # [s]
 _REACH = 0.10  # [m] to each side of where it began: at 0.1 m/s two seconds of steady motion each way
 _TURN = 0.03  # [m] it turns round this far before the end, so that the arm never slows down for it
+_AHEAD, _STEP = 0.04, 0.012  # [m] of the first step, and between steps: a little more than the driver's 0.1 m/s can do
 _STATUS_PERIOD = 0.5  # [s]
 
 
@@ -44,12 +45,13 @@ class Mover:
     """Publishes on `node`, in whichever thread spins it. `fake_policy` False leaves `policy/status` to a real one.
 
     Attributes:
-        say: what kind of chunk goes out. task_id: for which task. chunks: how many went out.
+        say: what kind of chunk goes out. task_id: for which task. chunks: how many went out, nans: how many spoilt ones.
     """
 
     def __init__(self, node: Node) -> None:
         self.say, self.task_id, self.fake_policy = Say.NOTHING, "", True
         self.chunks = self.nans = 0
+        self.spoilt_at = 0.0  # [s since the epoch] the newest chunk with NaN
         self._tcp: Pose | None = None
         self._origin: Pose | None = None
         self._side, self._clock_ns = 1.0, 0
@@ -82,20 +84,24 @@ class Mover:
         tcp, origin = self._tcp, self._origin
         if self.say is Say.NOTHING or tcp is None or origin is None:
             return
-        ahead = origin.position + np.array([0.0, self._side * _REACH, 0.0])
-        if self._side * (ahead[1] - tcp.position[1]) < _TURN:
+        if _REACH - self._side * (tcp.position[1] - origin.position[1]) < _TURN:
             self._side = -self._side
-            ahead = origin.position + np.array([0.0, self._side * _REACH, 0.0])
+        way = self._side * (tcp.position[1] - origin.position[1]) + _AHEAD + _STEP * np.arange(STEPS)
+        positions = np.tile(origin.position, (STEPS, 1))
+        positions[:, 1] += self._side * np.minimum(way, _REACH)
         opening = IN_FORCE_OPENING if self.say is Say.GOOD else FORBIDDEN_OPENING
         chunk = ActionChunk(
-            time.time_ns() + self._clock_ns, self.task_id, self.chunks, STEP_DT, tcp, np.tile(ahead, (STEPS, 1)),
+            time.time_ns() + self._clock_ns, self.task_id, self.chunks, STEP_DT, tcp, positions,
             np.tile(origin.quaternion, (STEPS, 1)), np.full(STEPS, opening),
         )  # fmt: skip
         message = convert.to_chunk(chunk)
         if self.say is Say.NAN:
             self._spoil(message)
+        at = time.time()
         self._chunk.publish(message)
         self.chunks += 1
+        if self.say is Say.NAN:
+            self.spoilt_at = at
 
     def _spoil(self, message: Any) -> None:
         """NaN or infinity into one place, another each time; what goes on the wire must carry it."""

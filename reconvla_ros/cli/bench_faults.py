@@ -15,6 +15,7 @@ def add(benches: Any, write: Callable[[Path, object], None]) -> None:
     )
     parser.add_argument("--runs", type=_count, default=20, help="of each fault [20]")
     parser.add_argument("--only", nargs="+", metavar="NAME", default=[], help="these faults only, e.g. e_stop bus_dead")
+    parser.add_argument("--realtime", choices=("auto", "off"), default="auto", help="as the launch argument [auto]")
     parser.add_argument("--json", type=Path, help="write the result here")
     parser.set_defaults(run=lambda options: run(options, write))
 
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace, write: Callable[[Path, object], None]) -> i
     wanted = chosen(options.only)
     if options.json:
         write(options.json, [])  # a path that cannot be written is known before the work, not after
-    rows = run_all(wanted, options.runs)
+    rows = run_all(wanted, options.runs, options.realtime)
     if options.json:
         write(options.json, [row.as_json() for row in rows])
     print(table(rows))

@@ -9,14 +9,17 @@ from dataclasses import dataclass, replace
 
 from reconvla_ros.arm.settings import DriverConfig
 from reconvla_ros.bench.faults_judge import Instants, Rules
-from reconvla_ros.bench.faults_mover import CHUNK_LENGTH, Say
+from reconvla_ros.bench.faults_mover import CHUNK_LENGTH, PERIOD, Say
+from reconvla_ros.cli.client import wait_until
 from reconvla_ros.cli.fault_rig import FaultRig
+from reconvla_ros.errors import SetupError
 from reconvla_ros.policy.settings import PolicyConfig
 from reconvla_ros.sim.faults import Faults
 
 _SLACK = 0.1  # [s] issue B: what a stale deadline may be exceeded by
 _SECONDS_STOPPED = 1.0  # [s] of the driver's SIGSTOP
 _RAMP = 0.4  # [s] from full speed to rest inside the limits (0.16 at 0.3 rad/s), and a tick that comes late
+_ENDS = f"the chunk in force ends {CHUNK_LENGTH:.1f} s after its observation"
 _BUSY = 1.0  # [s] under load before the stop
 
 
@@ -74,10 +77,11 @@ def _process(name: str, number: signal.Signals) -> Callable[[FaultRig, int], Ins
 
 
 def _nan(rig: FaultRig, run: int) -> Instants:
-    rig.mover.say = Say.NAN
-    at = time.time()
-    rig.mover.publish()
-    return _at(at)
+    """From its turn on every chunk is spoilt; the fault is the first of them."""
+    since, rig.mover.say = time.time(), Say.NAN
+    if not wait_until(lambda: rig.mover.spoilt_at >= since, 1.0):
+        raise SetupError("fault bench: no chunk with NaN went out")
+    return _at(rig.mover.spoilt_at)
 
 
 def _cancel(rig: FaultRig, run: int) -> Instants:
@@ -116,8 +120,11 @@ def faults(driver: DriverConfig, policy: PolicyConfig) -> list[Fault]:
     step = driver.joint_speed / driver.rate
     held = Rules(deadline=0.1, step=step, period=1.0 / driver.rate)
     free = replace(held, deadline=None)
-    ends = f"the chunk in force ends {CHUNK_LENGTH:.1f} s after its observation"
-    image = max(policy.max_image_age, CHUNK_LENGTH)
+    return [*_of_the_arm(held), *_of_requests(free), *_of_the_driver(held, free, driver), *_of_the_policy(free, policy)]
+
+
+def _of_the_arm(held: Rules) -> list[Fault]:
+    joints = range(1, 7)
     return [
         Fault("e_stop", _stop, replace(held, p50=0.02), note="from the call of arm/stop; forbidden chunks go on to come"),
         Fault("bus_dead", _arm(Faults(bus_dead=True)), held, costs=3.0),
@@ -125,26 +132,43 @@ def faults(driver: DriverConfig, policy: PolicyConfig) -> list[Fault]:
               note="frames go on at their rates with the values of the instant"),
         Fault("feedback_zero", _arm(Faults(zero="joints"), Faults(zero="all")), held, costs=3.0, blinds=True,
               note="by turns the joint frames and every frame"),
-        Fault("joint_comm", _arm(*(Faults(joint_comm=j) for j in range(1, 7))), held),
-        Fault("motor_hot", _arm(*(Faults(motor_hot=j) for j in range(1, 7))), held,
+        Fault("joint_comm", _arm(*(Faults(joint_comm=j) for j in joints)), held),
+        Fault("motor_hot", _arm(*(Faults(motor_hot=j) for j in joints)), held,
               note="0x261..0x266 come at 40 Hz: up to 25 ms until the bit is on the bus"),
-        Fault("collision", _arm(*(Faults(collision=j) for j in range(1, 7))), held),
-        Fault("nan_chunk", _nan, replace(free, deadline=CHUNK_LENGTH + _SLACK), watch=1.0, note=f"{ends}; NaN or inf in turn "
-              "in position, orientation, gripper, of the first or the last step"),
-        Fault("stale_chunk", _cancel, replace(free, ramp=_RAMP), note="from task/cancel; whole chunks of its id go on to come"),
-        Fault("cores_busy", _busy, replace(free), watch=0.5, costs=4.0,
+        Fault("collision", _arm(*(Faults(collision=j) for j in joints)), held),
+    ]  # fmt: skip
+
+
+def _of_requests(free: Rules) -> list[Fault]:
+    return [
+        Fault("nan_chunk", _nan, replace(free, deadline=CHUNK_LENGTH + _SLACK), watch=0.8,
+              note=f"{_ENDS}, NaN comes in the turn of the next, {PERIOD:g} s after it; NaN or inf in turn in position, "
+              "orientation, gripper, of the first or the last step"),
+        Fault("stale_chunk", _cancel, free, note="from task/cancel; whole chunks of its id go on to come"),
+    ]  # fmt: skip
+
+
+def _of_the_driver(held: Rules, free: Rules, driver: DriverConfig) -> list[Fault]:
+    return [
+        Fault("cores_busy", _busy, free, costs=4.0,
               note="a process of ordinary priority per core; steps while it moves, time from an arm/stop under load"),
         Fault("driver_sigstop", _driver_stopped, replace(free, ramp=_RAMP), costs=4.0,
               note="for 1 s, time from SIGSTOP; what was under way when it was stopped may still decelerate"),
         Fault("driver_sigterm", _process("driver", signal.SIGTERM), replace(free, acceleration=driver.stop_acceleration),
               costs=7.0, note="decelerates inside the limits, then the arm holds"),
         Fault("driver_sigkill", _process("driver", signal.SIGKILL), held, costs=7.0, note="the arm holds by itself"),
-        Fault("clock_jump", _clock, replace(free), watch=0.9, jumping=True,
+        Fault("clock_jump", _clock, free, watch=0.8, jumping=True,
               note="of the driver, one hour on and back by turns; the chunk in force may end"),
-        Fault("policy_killed", _process("policy", signal.SIGKILL), replace(free, deadline=3.0), watch=1.2, costs=6.0,
-              policy=True, note=ends),
+    ]  # fmt: skip
+
+
+def _of_the_policy(free: Rules, policy: PolicyConfig) -> list[Fault]:
+    image = max(policy.max_image_age, CHUNK_LENGTH)
+    return [
+        Fault("policy_killed", _process("policy", signal.SIGKILL), replace(free, deadline=3.0), watch=1.2, costs=10.0,
+              policy=True, note=_ENDS),
         Fault("policy_stalled", _process("policy", signal.SIGSTOP), replace(free, deadline=3.0), watch=1.2, costs=3.5,
-              policy=True, note=ends),
+              policy=True, note=_ENDS),
         Fault("camera_frozen", _process("camera_base", signal.SIGSTOP), replace(free, deadline=image + _SLACK), watch=1.2,
-              costs=3.5, policy=True, note=f"SIGSTOP; images older than {policy.max_image_age:g} s are not used, and {ends}"),
+              costs=3.5, policy=True, note=f"SIGSTOP; images older than {policy.max_image_age:g} s are not used, {_ENDS}"),
     ]  # fmt: skip

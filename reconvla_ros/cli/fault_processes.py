@@ -29,6 +29,7 @@ class FaultProcesses(Supervisor):
         self.jumping = False
         self._busy: list[subprocess.Popen[bytes]] = []
         self._frozen: set[str] = set()
+        self._ending: set[str] = set()
 
     def command(self, spec: NodeSpec) -> list[str]:
         """See `Supervisor.command`."""
@@ -65,13 +66,28 @@ class FaultProcesses(Supervisor):
             self._frozen.add(name)
         elif number == signal.SIGCONT:
             self._frozen.discard(name)
+        elif number in (signal.SIGTERM, signal.SIGKILL):
+            self._ending.add(name)
         return at
+
+    def reap(self) -> None:
+        """Wait for those that were told to end: on a busy machine even a killed process takes its time.
+
+        Raises:
+            SetupError: one does not end.
+        """
+        for name in list(self._ending):
+            try:
+                self.running[name].process.wait(timeout=_END)
+            except subprocess.TimeoutExpired as error:
+                raise SetupError(f"fault bench: {name} does not end within {_END:g} s") from error
+        self._ending.clear()
 
     def end(self, name: str, number: signal.Signals) -> None:
         """Send a signal that ends it, and wait for that; nothing when it has ended."""
         if self.alive(name):
             self.send(name, number)
-            self.running[name].process.wait(timeout=_END)
+            self.reap()
 
     def thaw(self) -> None:
         """Let every process go on that was stopped."""

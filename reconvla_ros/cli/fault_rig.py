@@ -38,8 +38,8 @@ class FaultRig:
         log: the bus, heard independently. mover: the bench's own policy.
     """
 
-    def __init__(self, folder: Path, port: int) -> None:
-        self._folder, self._port = folder, port
+    def __init__(self, folder: Path, port: int, realtime: str = "auto") -> None:
+        self._port, self._realtime = port, realtime
         self._bus_name = BusConfig(port=port).name
         self._processes = FaultProcesses(folder)
         self._client = Client("faults")
@@ -65,7 +65,8 @@ class FaultRig:
 
     # --- processes ---------------------------------------------------------------------------------------------------
     def _specs(self, names: tuple[str, ...]) -> list[NodeSpec]:
-        given = {"sim_port": str(self._port), "policy": "scripted", "camera_rate": str(_CAMERA_RATE), "scene": "empty"}
+        given = {"sim_port": str(self._port), "policy": "scripted", "camera_rate": str(_CAMERA_RATE), "scene": "empty",
+                 "realtime": self._realtime}  # fmt: skip
         chosen = [s for s in describe(given) if s.name in names]
         for spec in chosen:
             if spec.name in CAMERAS:
@@ -204,7 +205,16 @@ class FaultRig:
         else:
             self.mover.begin(answers[-1].task_id, self._clock_ns)
         if not wait_until(lambda: self._under_way(policy), 15.0):
-            raise SetupError(f"fault bench: the arm does not move: {self.why()}")
+            raise SetupError(f"fault bench: the arm does not move: {self.why()}; {self._trace()}")
+
+    def _trace(self) -> str:
+        """What the driver says of the request in force; asked only when something is wrong, for it comes often."""
+        from reconvla_ros.msg import ActionTrace
+
+        heard: list[Any] = []
+        self._client.listen(ActionTrace, "arm/action_trace", heard.append)
+        wait_until(lambda: len(heard) > 2, 2.0)
+        return f"newest request: {heard[-1].reason} {heard[-1].detail}" if heard else "no request is in force"
 
     def _under_way(self, policy: bool) -> bool:
         if policy:
@@ -222,6 +232,7 @@ class FaultRig:
     def recover(self, *, policy: bool = False, jumping: bool = False) -> str:
         """Make the graph whole by its public services and by starting what has ended; "" or why that did not do."""
         try:
+            self._processes.reap()
             self.start_missing(policy=policy, jumping=jumping)
             if not wait_until(self._cleared, 10.0):
                 return self.why()

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reconvla_ros.arm.settings import DriverConfig
-from reconvla_ros.bench.faults_judge import Instants, Row, aftermath, by_host, judge
+from reconvla_ros.bench.faults_judge import STILL, Instants, Row, aftermath, by_host, judge
 from reconvla_ros.cli import places
 from reconvla_ros.cli.client import wait_until
 from reconvla_ros.cli.fault_list import Fault, faults
@@ -46,14 +46,17 @@ def _policy(path: Path) -> PolicyConfig:
     return PolicyConfig(max_image_age=values.get("max_image_age", PolicyConfig.max_image_age))
 
 
-def run_all(wanted: list[Fault], runs: int) -> list[Row]:
-    """Every fault so many times, with progress on stderr; one graph in a domain and on a bus of its own."""
+def run_all(wanted: list[Fault], runs: int, realtime: str = "auto") -> list[Row]:
+    """Every fault so many times, with progress on stderr; one graph in a domain and on a bus of its own.
+
+    `realtime` is the launch argument. Where the driver may have a real-time turn, busy cores do not trouble it.
+    """
     seconds = _START_UP + runs * sum(fault.costs for fault in wanted)
     _say(f"{len(wanted)} faults, {runs} runs each: about {seconds / 60.0:.0f} minutes")
     os.environ["ROS_DOMAIN_ID"] = str(free_domain())
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     rows = []
-    rig = FaultRig(places.state() / "faults", free_udp_port())
+    rig = FaultRig(places.state() / "faults", free_udp_port(), realtime)
     try:
         for number, fault in enumerate(wanted, 1):
             rows.append(_row(rig, fault, runs, f"[{number}/{len(wanted)}]"))
@@ -103,6 +106,9 @@ def _rebuild(rig: FaultRig, fault: Fault, row: Row, why: str) -> None:
 def _one(rig: FaultRig, fault: Fault, row: Row, when: Instants) -> None:
     """Watch and judge; then repair and recover, while forbidden chunks go on to come: none may be executed then either."""
     time.sleep(fault.watch)
+    wait_until(
+        lambda: not rig.log.changed(2.0 * STILL), max(0.0, (fault.rules.deadline or 0.0) + _ANSWER - fault.watch)
+    )
     until = time.time()
     recording = rig.log.recording(when.since, until)
     if fault.blinds:

@@ -14,6 +14,10 @@ COMMANDS = {
     "task": ("reconvla_ros.cli.task", "give, watch or cancel a task of a running graph"),
     "record": ("reconvla_ros.cli.record", "start or stop an episode of a running graph"),
     "make-checkpoint": ("reconvla_ros.cli.make_checkpoint", "write a random checkpoint in the original layout"),
+    "replay-filter": (
+        "reconvla_ros.cli.replay_filter",
+        "what the filter would make of a recorded episode; no arm needed",
+    ),
     "bench": ("reconvla_ros.cli.bench", "measurements with a verdict: soak, driver, faults"),
     "doctor": ("reconvla_ros.cli.doctor", "what is here, what is missing, and the remedy for each"),
 }

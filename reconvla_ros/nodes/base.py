@@ -57,6 +57,10 @@ class ManagedNode(LifecycleNode):
         self._diagnostics = self.publish_on(DiagnosticArray, "diagnostics", qos.STATUS, always=True)
         self.create_timer(1.0, self.publish_diagnostics)
 
+    def asked_to_end(self) -> bool:
+        """Whether the process was told to end; whoever waits in `setup` asks. Set by `process.run`."""
+        return False
+
     def publish_on(self, kind: type, topic: str, profile: QoSProfile, *, always: bool = False) -> CountedPublisher:
         """Create a counted publisher; one that is `always` on also speaks while the node is inactive."""
         publisher = CountedPublisher(self, self.create_publisher(kind, topic, profile), topic, always)

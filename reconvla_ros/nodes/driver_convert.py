@@ -5,24 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from geometry_msgs.msg import Point, Quaternion, Transform, TransformStamped, Vector3
 from geometry_msgs.msg import Pose as PoseMessage
 from std_msgs.msg import ColorRGBA
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
 
+from reconvla_ros.arm import health
 from reconvla_ros.arm.control import DriverCore
 from reconvla_ros.arm.loop import LoopStats
 from reconvla_ros.arm.tick import TickResult
 from reconvla_ros.arm.urdf import Frame
 from reconvla_ros.msg import ActionTrace, ArmStatus
 from reconvla_ros.nodes import convert
+from reconvla_ros.safety.body import boxes_of
 from reconvla_ros.safety.filter import Verdict
 from reconvla_ros.safety.limits import Limits
 from reconvla_ros.types import Pose
 
 _NAN = math.nan
 _TABLE = 1.2  # [m] edge of the drawn table plane
+_RAY, _RAYS = 0.15, 12  # [m] length and number of the lines of the drawn cone
+_BOXES_FROM = 10  # number of the first keep-out box among the markers
 
 
 def to_tf(frames: Sequence[Frame], stamp_ns: int) -> TFMessage:
@@ -86,6 +91,8 @@ def to_values(result: TickResult, stats: LoopStats, core: DriverCore) -> dict[st
     }
     values |= {f"commands_{verdict}": count for verdict, count in dict(core.verdicts).items()}
     values |= {f"reason:{reason}": count for reason, count in dict(core.reasons).items()}
+    if result.state is not None:
+        values |= health.values(report, result.state)
     values |= preflight_values(core)
     return values | {f"fault:{name}": count for name, count in dict(core.supervisor.counts).items()}
 
@@ -128,15 +135,39 @@ def _no_pose() -> PoseMessage:
 
 
 def to_markers(limits: Limits, refused: Pose | None, stamp_ns: int) -> MarkerArray:
-    """Workspace box, table plane and, when there is one, the refused target."""
+    """Workspace box, table plane, keep-out boxes, cone of the tool (at the refused target, else above the table) where one is
+    set, and, when there is one, the refused target."""
     low, high = limits.workspace_lower, limits.workspace_upper
-    floor = float(limits.floor)
-    box = _marker(0, Marker.CUBE, stamp_ns, ((low + high) / 2.0).tolist(), (high - low).tolist(), (0.2, 0.6, 1.0, 0.12))
-    table = _marker(1, Marker.CUBE, stamp_ns, [0.3, 0.0, floor], [_TABLE, _TABLE, 0.001], (0.9, 0.6, 0.2, 0.25))
+    blue, wood, red = (0.2, 0.6, 1.0, 0.12), (0.9, 0.6, 0.2, 0.25), (1.0, 0.1, 0.1, 0.9)
+    middle = ((low + high) / 2.0).tolist()
+    box = _marker(0, Marker.CUBE, stamp_ns, middle, (high - low).tolist(), blue)
+    table = _marker(1, Marker.CUBE, stamp_ns, [0.3, 0.0, float(limits.floor)], [_TABLE, _TABLE, 0.001], wood)
     where = [0.0, 0.0, 0.0] if refused is None else [float(v) for v in refused.position]
-    target = _marker(2, Marker.SPHERE, stamp_ns, where, [0.03] * 3, (1.0, 0.1, 0.1, 0.9))
+    target = _marker(2, Marker.SPHERE, stamp_ns, where, [0.03] * 3, red)
     target.action = Marker.DELETE if refused is None else Marker.ADD
-    return MarkerArray(markers=[box, table, target])
+    markers = [box, table, target]
+    if limits.tool_cone < math.pi:
+        markers.append(_cone(limits, middle if refused is None else where, stamp_ns))
+    for number, (corner, other) in enumerate(boxes_of(limits.keep_out)):
+        at, size = ((corner + other) / 2.0).tolist(), (other - corner).tolist()
+        markers.append(_marker(_BOXES_FROM + number, Marker.CUBE, stamp_ns, at, size, (1.0, 0.3, 0.1, 0.35)))
+    return MarkerArray(markers=markers)
+
+
+def _cone(limits: Limits, tip: list[float], stamp_ns: int) -> Marker:
+    """Where the tool's z axis may point from `tip`: lines on the rim of the cone."""
+    axis = np.asarray(limits.tool_axis)
+    side = np.cross(axis, (1.0, 0.0, 0.0) if abs(axis[0]) < 0.9 else (0.0, 1.0, 0.0))
+    side /= np.linalg.norm(side)
+    other = np.cross(axis, side)
+    rays = []
+    for turn in np.linspace(0.0, 2.0 * math.pi, _RAYS, endpoint=False):
+        out = math.cos(turn) * side + math.sin(turn) * other
+        rays.append(_RAY * (math.cos(limits.tool_cone) * axis + math.sin(limits.tool_cone) * out))
+    marker = _marker(3, Marker.LINE_LIST, stamp_ns, tip, [0.002, 0.0, 0.0], (0.2, 0.9, 0.4, 0.8))
+    ends = [point for k, ray in enumerate(rays) for point in (np.zeros(3), ray, ray, rays[(k + 1) % _RAYS])]
+    marker.points = [Point(x=float(p[0]), y=float(p[1]), z=float(p[2])) for p in ends]
+    return marker
 
 
 def _marker(

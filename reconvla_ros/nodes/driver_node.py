@@ -10,17 +10,19 @@ import threading
 import time
 from collections.abc import Callable
 
+from reconvla_ros.arm import firmware, health
 from reconvla_ros.arm.bus import BusAddress
 from reconvla_ros.arm.control import DriverCore
 from reconvla_ros.arm.dry_run import DryRun
 from reconvla_ros.arm.loop import DeadlineLoop
 from reconvla_ros.arm.piper import PiperArm
+from reconvla_ros.arm.piper_modes import mode_of
 from reconvla_ros.arm.preflight import failures
 from reconvla_ros.arm.protocol import Arm
 from reconvla_ros.arm.settings import DriverConfig
 from reconvla_ros.arm.tick import TickResult
-from reconvla_ros.arm.urdf import RobotTree, description_file
-from reconvla_ros.errors import ShapeError
+from reconvla_ros.arm.urdf import RobotTree, description_file, for_variant
+from reconvla_ros.errors import ReconVlaError, ShapeError
 from reconvla_ros.msg import ActionChunk, EndEffectorCommand, TaskState
 from reconvla_ros.nodes import convert, driver_convert, qos
 from reconvla_ros.nodes.base import ERROR, OK, WARN, ManagedNode
@@ -55,15 +57,22 @@ class DriverNode(ManagedNode):
         """Check the limits, find the arm; nothing moves and nothing is powered."""
         config: DriverConfig = self.config
         config.limits()  # refuses before the bus is touched
-        tree = RobotTree(description_file().read_text(encoding="utf-8"))
+        description = description_file().read_text(encoding="utf-8")
         arm: Arm = PiperArm(
-            BusAddress(*config.bus), config.speed_percent, config.mounting, config.gripper_effort, config.wait_for_arm
-        )
+            BusAddress(*config.bus), config.speed_percent, config.mounting, config.gripper_effort, config.wait_for_arm,
+            gripper=config.gripper == "fitted",
+            mode=mode_of(config.command_mode, config.mit_kp, config.mit_kd, config.gripper == "fitted"),
+            stop=lambda: self.asked_to_end(),
+        )  # fmt: skip
         self._arm = DryRun(arm) if config.dry_run else arm
         self._arm.open()
         self._core = DriverCore(self._arm, config)
         for check in failures(self._core.preflight.checks):
             self.get_logger().error(f"preflight {check.name} {check}")
+        if config.command_mode == "end_pose":
+            self.get_logger().warning(health.END_POSE)
+        variant = firmware.dh_variant(self._core.preflight.version)
+        tree = RobotTree(for_variant(description, variant))
         self._speaker.introduce(self._core, tree, self.get_clock().now().nanoseconds)
 
     def start(self) -> None:
@@ -77,7 +86,11 @@ class DriverNode(ManagedNode):
         for thread in self._threads:
             thread.start()
         if self.config.auto_enable and not self.config.dry_run:
-            self._core.enable(True)
+            try:
+                self._core.enable(True)
+            except ReconVlaError:
+                self.stop()  # nothing of an arm that may not be driven goes on in the background
+                raise
             if self.config.auto_ready:
                 threading.Thread(target=self._get_ready, args=(self._core,), name="ready", daemon=True).start()
 
@@ -159,8 +172,10 @@ class DriverNode(ManagedNode):
         if self._problem or decision.state in (State.FAULT, State.DISCONNECTED):
             return ERROR, self._problem or f"{decision.state.value}: {decision.reason}", values
         refusal = self._core.preflight.refusal
-        level = OK if decision.may_move and not refusal else WARN
-        return level, f"{decision.state.value} {refusal or decision.reason}".strip(), values
+        state = self._newest.state
+        look = health.warnings(self._newest.report, state, self.config) if state is not None else ()
+        level = OK if decision.may_move and not refusal and not look else WARN
+        return level, f"{decision.state.value} {refusal or decision.reason or '; '.join(look)}".strip(), values
 
 
 def main() -> int:

@@ -41,9 +41,7 @@ def declare(node: Node, cls: type[T]) -> T:
         if name not in fields and name not in (*_OF_RCLPY, AUTOSTART) and not name.startswith("qos_overrides."):
             raise ConfigError(f"node {node.get_name()}: unknown parameter {choices(name, sorted(fields))}")
     # Every value goes through `build` first, so that our message, with bound and choices, is what the user reads.
-    given: dict[str, Any] = {n: p.value for n, p in overrides.items() if n in fields}
-    # A ROS parameter file cannot say of what an empty list is a list, so `[]` arrives as nothing at all.
-    given = {n: [] if v is None and str(fields[n].type).startswith("tuple") else v for n, v in given.items()}
+    given: dict[str, Any] = {n: _value(p.value, fields[n]) for n, p in overrides.items() if n in fields}
     config = build(cls, given, where=node.get_name())
     _declare_autostart(node)
     for name, field in fields.items():
@@ -53,6 +51,11 @@ def declare(node: Node, cls: type[T]) -> T:
         shown = list(value) if isinstance(value, tuple) else value
         node.declare_parameter(name, shown, descriptor, ignore_override=True)
     return config
+
+
+def _value(value: Any, field: dataclasses.Field[Any]) -> Any:
+    """A parameter file's empty list has no type for ROS, which hands it over as "not set"."""
+    return [] if value is None and isinstance(field.default, tuple) else value
 
 
 def _declare_autostart(node: Node) -> None:

@@ -88,12 +88,15 @@ def run(factory: Callable[[], ManagedNode], args: list[str] | None = None) -> in
     try:
         node = factory()
         node.turn = turn
+        node.asked_to_end = stopping.is_set  # type: ignore[method-assign]
         executor.add_node(node)
         _bring_up(node)
         _notify(node.get_name())
         while not stopping.is_set() and not getattr(node, "finished", False):
             executor.spin_once(timeout_sec=0.2)
     except ReconVlaError as error:
+        if stopping.is_set():
+            return 0  # it was told to end while it waited for something
         name = node.get_name() if node else "node"
         print(f"{name} did not come up: {error}", file=sys.stderr, flush=True)
         status = 2

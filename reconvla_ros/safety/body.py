@@ -37,7 +37,8 @@ class Capsule:
 
 # The outer surface of the arm is published only as meshes. Axes of link2, link3 and link5 follow AgileX's URDF frames; no
 # radius was measured on a real arm: they are those of the simulated arm (sim/arm_mjcf.py), whose boxes and cylinders lie
-# inside these capsules except for the corners of the finger tips (6 mm) and the shoulder's upper rim (3 mm). The base stands still: it is in link1's frame.
+# inside these capsules except for the corners of the finger tips (6 mm) and the shoulder's upper rim (3 mm). The base
+# stands still: it is in link1's frame.
 CAPSULES = (
     Capsule("base", 1, (0.0, 0.0, -0.123), (0.0, 0.0, -0.041), 0.055),
     Capsule("shoulder", 1, (0.0, 0.0, -0.045), (0.0, 0.0, 0.0), 0.0461),
@@ -120,10 +121,10 @@ class Body:
         self._links, self._by_cos, self._by_sin = (np.zeros((N_JOINTS, 4, 4)) for _ in range(3))
         for k, row in enumerate(rows):
             ca, sa = math.cos(row.alpha), math.sin(row.alpha)
-            self._links[k, :3, 2:] = [[0.0, row.a], [-sa, -row.d * sa], [ca, row.d * ca]]
+            self._links[k, :3, 2:] = np.array([[0.0, row.a], [-sa, -row.d * sa], [ca, row.d * ca]])
             self._links[k, 3, 3] = 1.0
-            self._by_cos[k, :3, :2] = [[1, 0], [0, ca], [0, sa]]
-            self._by_sin[k, :3, :2] = [[0, -1], [ca, 0], [sa, 0]]
+            self._by_cos[k, :3, :2] = np.array([[1.0, 0.0], [0.0, ca], [0.0, sa]])
+            self._by_sin[k, :3, :2] = np.array([[0.0, -1.0], [ca, 0.0], [sa, 0.0]])
         self._tcp_offset = np.array([*tcp_offset, 1.0])
         self._place_points()
         self._place_pairs()

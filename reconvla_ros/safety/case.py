@@ -15,7 +15,7 @@ from reconvla_ros.types import Float
 
 ROUNDING = 1e-9
 # How far any point of the arm moves at most when a joint turns, stretched out with the gripper [m/rad]; tables.dh_table.
-_REACH = np.array([0.77, 0.77, 0.51, 0.26, 0.26, 0.12])
+REACH = np.array([0.77, 0.77, 0.51, 0.26, 0.26, 0.12])
 _SAMPLE = 0.005  # [m] no point of the arm moves further than this between two samples of a way, ...
 _SAMPLES = 50  # ... as long as this many samples suffice; the tick looks again on the way itself
 
@@ -55,13 +55,35 @@ class Command:
 
 
 @dataclass(frozen=True, eq=False)
+class Room:
+    """How far any point of the arm may go from where it was looked at before anything can be in its way.
+
+    No point of the arm moves further than its lever times the turn of each joint, so no clearance shrinks by more. While that is
+    less than what there was to spare, looking again can find nothing.
+
+    Attributes:
+        joints, opening: (6,) [rad], [m] where it was looked at.
+        spare: the least of all clearances over their bounds, and of the TCP to the sides of its box [m].
+    """
+
+    joints: Float
+    opening: float
+    spare: float
+
+    def holds(self, way: Float, opening: float) -> bool:
+        """Whether nothing can be in the way at the joints (N, 6) [rad] and the opening [m]."""
+        moved = float((np.abs(way - self.joints) @ REACH).max()) + abs(opening - self.opening)
+        return moved < self.spare
+
+
+@dataclass(frozen=True, eq=False)
 class Reference:
     """Where the arm was last sent, or where it is measured before the first command: same fields, always finite.
 
     Attributes:
         velocity: of the last tick (6,) [rad/s]; None = unknown, nothing is said about acceleration.
         external: effort beyond the arm's own weight, debounced (6,) [N m]; None = not measured.
-        look: what `Filtered.look` said of this very position and opening, to save looking again; None = unknown.
+        look, room: what `Filtered` said of this very position and opening, to save looking again; None = unknown.
     """
 
     position: Float
@@ -71,13 +93,14 @@ class Reference:
     velocity: Float | None = None
     external: Float | None = None
     look: Look | None = None
+    room: Room | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Filtered:
     """Outcome: `command` is what may go on (that of the reference's pose when refused is the caller's business).
 
-    `look`: arm and gripper at the command's joints, where a rule looked.
+    `look`: arm and gripper at the command's joints, where a rule looked. `room`: around them, or still around the reference's.
     """
 
     verdict: Verdict
@@ -85,6 +108,7 @@ class Filtered:
     reason: str = ""
     detail: str = ""
     look: Look | None = None
+    room: Room | None = None
 
 
 @dataclass(eq=False)
@@ -117,7 +141,7 @@ class Case:
         joints = self.command.joints
         assert joints is not None
         if self.dt is None and self.command.straight:
-            moved = float(np.abs(joints - self.state.joints) @ _REACH)
+            moved = float(np.abs(joints - self.state.joints) @ REACH)
             count = min(_SAMPLES, max(1, int(np.ceil(moved / _SAMPLE))))
             shares = np.linspace(1.0, 0.0, count, endpoint=False)[:, None]
             return np.asarray(self.state.joints + shares * (joints - self.state.joints))
@@ -125,11 +149,34 @@ class Case:
             return joints[None]
         return np.concatenate([joints[None], self.command.ahead])
 
+    @property
+    def opening(self) -> float:
+        """Of the gripper, asked for or as it is [m]."""
+        return self.state.gripper if self.command.gripper is None else self.command.gripper
+
+    @cached_property
+    def free(self) -> bool:
+        """Whether nothing can be in the way, from what was seen some ticks ago."""
+        room = self.state.room
+        return room is not None and self.dt is not None and room.holds(self.way, self.opening)
+
+    def seen(self) -> tuple[Look | None, Room | None]:
+        """What the next tick may build on."""
+        if "looks" not in self.__dict__:
+            return None, self.state.room if "free" in self.__dict__ and self.free else None
+        look = self.looks[0].row(0)
+        assert self.command.joints is not None
+        limits, tcp = self.limits, look.tcp[0]
+        low = np.array([*limits.workspace_lower[:2].tolist(), limits.floor])
+        sides = np.minimum(tcp - low, limits.workspace_upper - tcp)
+        spare = min(float((look.clearance[0] - limits.body_bounds).min()), float(sides.min()))
+        return look, Room(self.command.joints, self.opening, spare)
+
     @cached_property
     def looks(self) -> tuple[Look, Look]:
         """Arm and gripper along `way`, and at the reference (one row)."""
         body, state = self.limits.body, self.state
-        opening = state.gripper if self.command.gripper is None else self.command.gripper
+        opening = self.opening
         if state.look is not None:
             return body.look(self.way, opening), state.look
         openings = np.full(len(self.way) + 1, opening)
@@ -140,6 +187,8 @@ class Case:
     @cached_property
     def trespass(self) -> dict[str, str]:
         """Where arm or gripper would come too near: reason -> detail. What is too near already may not come nearer."""
+        if self.free:
+            return {}
         looked, here = self.looks
         bounds = self.limits.body_bounds
         lack = np.minimum(bounds, here.clearance[0]) - ROUNDING - looked.clearance

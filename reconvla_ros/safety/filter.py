@@ -70,7 +70,7 @@ def check(command: Command, state: Reference, limits: Limits, dt: float | None =
         case = Case(changed, state, limits, dt)
         reasons.append(code)
         details.append(f"{code}: {detail}")
-    look = case.looks[0].row(0) if "looks" in case.__dict__ else None
+    look, room = case.seen()
     if reasons:
-        return Filtered(Verdict.CLAMPED, case.command, reasons[0], "; ".join(details), look)
-    return Filtered(Verdict.PASSED, command, look=look)
+        return Filtered(Verdict.CLAMPED, case.command, reasons[0], "; ".join(details), look, room)
+    return Filtered(Verdict.PASSED, command, look=look, room=room)

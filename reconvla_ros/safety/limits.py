@@ -220,6 +220,18 @@ class Limits:
         """joint_upper minus the margin (6,) [rad]."""
         return self.joint_upper - self.joint_margin
 
+    @cached_property
+    def _ranges(self) -> list[tuple[float, float, float, float]]:
+        rows = (self.joint_lower, self.soft_lower, self.soft_upper, self.joint_upper)
+        return list(zip(*(row.tolist() for row in rows), strict=True))
+
+    def allowed_range(self, joints: list[float]) -> list[tuple[float, float]]:
+        """Where each joint may go from `joints` [rad]: inside the margin, and from within it inward or nowhere."""
+        return [
+            (max(low, min(soft_low, here)), min(high, max(soft_high, here)))
+            for here, (low, soft_low, soft_high, high) in zip(joints, self._ranges, strict=True)
+        ]
+
 
 def _ordered(name: str, lower: Float, upper: Float) -> None:
     for i, (low, high) in enumerate(zip(lower, upper, strict=True)):

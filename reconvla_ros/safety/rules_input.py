@@ -11,7 +11,7 @@ import numpy as np
 from reconvla_ros.safety.case import Case, Ruling
 
 FUTURE_SLACK = 0.05  # [s] clocks of two machines may differ by this much
-_HUGE = 1e12
+_HUGE, _OVERFLOW = 1e12, 1e307
 _AHEAD = 64  # more joint positions ahead than this are a mistake
 
 
@@ -52,11 +52,11 @@ def finite(case: Case) -> Ruling:
     values = [*case.position, *command.quaternion.tolist(), command.age]
     values += [] if command.joints is None else command.joints.tolist()
     values += [value for value in (command.gripper, command.effort) if value is not None]
-    # One sum tells all: NaN and infinity spread. What is large enough to overflow it is no number of ours either.
-    if not sum(map(abs, values)) <= _HUGE:
-        bad = next((k for k, v in enumerate(values) if not abs(v) <= _HUGE / len(values)), -1)
+    # One sum tells all: NaN and infinity spread, and what overflows it is as good as infinite.
+    if not math.isfinite(sum(map(abs, values))):
+        bad = next((k for k, v in enumerate(values) if not abs(v) < _OVERFLOW), -1)
         return None, f"entry {bad} of position, quaternion, age, joints, gripper, effort"
-    if command.ahead is not None and not np.isfinite(command.ahead).all():
+    if command.ahead is not None and not np.all(np.abs(command.ahead) < _HUGE):
         return None, "ahead"
     norm = math.hypot(*values[3:7])
     return None if abs(norm - 1.0) <= 1e-3 else (None, f"quaternion length {norm:.4g}, must be 1")

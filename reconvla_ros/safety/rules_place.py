@@ -54,7 +54,7 @@ def _box(case: Case, lower: list[float], upper: list[float]) -> Ruling:
         if case.command.joints is None and outside[axis] <= case.limits.clamp_distance:
             return replace(case.command, position=np.array(inside)), detail
         return None, detail
-    if case.command.ahead is None or case.command.joints is None:
+    if case.command.ahead is None or case.command.joints is None or case.free:
         return None
     for place in case.looks[0].tcp[1:].tolist():
         for axis, value in enumerate(place):
@@ -97,19 +97,19 @@ def joint_range(case: Case) -> Ruling:
     joints, limits = case.command.joints, case.limits
     if joints is None:
         return None
-    low = np.maximum(limits.joint_lower, np.minimum(limits.soft_lower, case.state.joints))
-    high = np.minimum(limits.joint_upper, np.maximum(limits.soft_upper, case.state.joints))
-    inside = np.minimum(np.maximum(joints, low), high)
-    outside = np.abs(joints - inside)
-    joint = int(outside.argmax())
+    asked, ranges = joints.tolist(), limits.allowed_range(case.state.joints.tolist())
+    inside = [min(max(v, low), high) for v, (low, high) in zip(asked, ranges, strict=True)]
+    outside = [abs(v - w) for v, w in zip(asked, inside, strict=True)]
+    joint = outside.index(max(outside))
     if outside[joint] <= 0.0:
         return None
     if outside[joint] <= ROUNDING:
-        return None if case.dt is None else (replace(case.command, joints=inside), "rounding")
-    detail = f"joint{joint + 1} = {joints[joint]:.4f} rad, allowed {low[joint]:.4f}..{high[joint]:.4f}"
+        return None if case.dt is None else (replace(case.command, joints=np.array(inside)), "rounding")
+    low, high = ranges[joint]
+    detail = f"joint{joint + 1} = {asked[joint]:.4f} rad, allowed {low:.4f}..{high:.4f}"
     if outside[joint] > _JOINT_CLAMP:
         return None, detail
-    return replace(case.command, joints=inside), detail
+    return replace(case.command, joints=np.array(inside)), detail
 
 
 def singular(joints: Float, variant: int = 1) -> tuple[float, float, float]:

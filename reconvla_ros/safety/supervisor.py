@@ -38,6 +38,11 @@ class Facts:
     enabled: tuple[bool, ...] = (True,) * 6
     moving: bool = False
     words: tuple[str, str] = ("", "")
+    feedback: str = ""  # "feedback_zero", "feedback_jump" or "feedback_frozen" where it is wrong though it arrives
+    feedback_words: str = ""
+    link: str = ""  # what is known of a lost bus
+    hottest: float = 0.0  # of motors and their drivers [C]
+    hot: float = float("inf")  # what is too hot [C]
 
 
 @dataclass(frozen=True)
@@ -64,15 +69,25 @@ class Fault:
 MOTOR_FAULT_BITS = 0b1011_1110
 CLEAR_AFTER = 0.5  # [s] a fault that clears itself must have been gone for this long
 
+
+def _wrong(name: str) -> Fault:
+    """Feedback that arrives and is wrong; only a person can say that it is right again."""
+    return Fault(name, lambda f, s: f.feedback == name, True, lambda f: f.feedback_words, blind=True)
+
+
 FAULTS: tuple[Fault, ...] = (
-    Fault("bus_lost", lambda f, s: not f.bus_ok, False, lambda f: "a frame could not be sent"),
+    Fault("bus_lost", lambda f, s: not f.bus_ok, False, lambda f: f.link or "a frame could not be sent"),
     Fault(
         "feedback_stale",
         lambda f, s: not max(f.joint_age, f.status_age) <= s,
         False,
-        lambda f: f"newest joint frame {f.joint_age:.3f} s, status frame {f.status_age:.3f} s old",
+        lambda f: (
+            f"newest joint frame {f.joint_age:.3f} s, status frame {f.status_age:.3f} s old"
+            + f"; {f.link}" * bool(f.link)
+        ),
         blind=True,
     ),
+    *(_wrong(name) for name in ("feedback_zero", "feedback_jump", "feedback_frozen")),
     Fault(
         "arm_status",
         lambda f, s: f.arm_status != 0,
@@ -85,6 +100,12 @@ FAULTS: tuple[Fault, ...] = (
         lambda f, s: any(bits & MOTOR_FAULT_BITS for bits in f.motor_bits),
         True,
         lambda f: f"motor fault bits {[f'{bits & MOTOR_FAULT_BITS:#04x}' for bits in f.motor_bits]}",
+    ),
+    Fault(
+        "too_hot",
+        lambda f, s: f.hottest >= f.hot,
+        False,
+        lambda f: f"a motor or its driver has {f.hottest:.0f} C, allowed below {f.hot:g}",
     ),
     Fault(
         "ctrl_mode",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reconvla_ros.errors import ConfigError
+from reconvla_ros.sim.mit import MitTarget
 
 Float = NDArray[np.float64]
 
@@ -16,11 +17,12 @@ OLDEST_VERSION = "S-V1.6-3"  # older firmware has other zeros of J2 and J3 than 
 
 
 class Servo(IntEnum):
-    """What a motor is told to do: no current, damping only, or hold a target."""
+    """What a motor is told to do: no current, damping only, hold a target, or the torque of a MIT frame."""
 
     OFF = 0
     DAMPED = 1
     HOLD = 2
+    TORQUE = 3
 
 
 @dataclass
@@ -36,7 +38,10 @@ class Sensed:
 
 @dataclass
 class Drive:
-    """What the motors are told: `servo` per joint, targets (6,) [rad], [rad/s]; gripper opening [m], effort [N m]."""
+    """What the motors are told: `servo` per joint, targets (6,) [rad], [rad/s]; gripper opening [m], effort [N m].
+
+    `mit` holds, for each joint whose servo is TORQUE, what its last MIT frame said.
+    """
 
     servo: list[Servo]
     position: Float
@@ -44,6 +49,7 @@ class Drive:
     gripper_on: bool
     opening: float
     gripper_effort: float
+    mit: list[MitTarget | None] = field(default_factory=lambda: [None] * 6)
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,13 @@ def _thousandths(value: float) -> int:
     return round(min(max(value, -32.0), 32.0) * 1000)
 
 
-def fast(word: Word, sensed: Sensed, gripper_enabled: bool, has_gripper: bool, chain: Chain) -> bytes:
-    """The 14 frames of a 200 Hz cycle, in the order of `frames.FAST_IDS`, 8 bytes each."""
+def fast(
+    word: Word, sensed: Sensed, gripper_enabled: bool, has_gripper: bool, chain: Chain, scale: float = 1.0
+) -> bytes:
+    """The 14 frames of a 200 Hz cycle, in the order of `frames.FAST_IDS`, 8 bytes each.
+
+    `scale` is what joints 1 to 3 report of their torque.
+    """
     status = (word.ctrl_mode, word.arm_status, word.move_mode, 0, int(word.moving), 0, word.limit_bits, word.comm_bits)
     position = sensed.position.tolist()
     joints = [round(angle / frames.DEG) for angle in position]
@@ -70,8 +75,9 @@ def fast(word: Word, sensed: Sensed, gripper_enabled: bool, has_gripper: bool, c
     opening = round(sensed.opening / frames.MM) if has_gripper else 0
     gripper = (opening, _thousandths(sensed.gripper_effort), 0x80 | (0x40 if gripper_enabled else 0))
     motors: list[int] = []
+    efforts = [value * (scale if j < 3 else 1.0) for j, value in enumerate(sensed.effort.tolist())]
     for speed, effort, factor, angle in zip(
-        sensed.velocity.tolist(), sensed.effort.tolist(), EFFORT_PER_AMPERE, position, strict=True
+        sensed.velocity.tolist(), efforts, EFFORT_PER_AMPERE, position, strict=True
     ):
         motors += (_thousandths(speed), _thousandths(effort / factor), round(angle * 1000))
     return frames.pack_fast(status, pose, joints, gripper, motors)

@@ -1,8 +1,9 @@
 """A model of the PiPER's firmware: what the arm does with each CAN frame, and what it says. Pure; time is an argument.
 
 Modelled after the AgileX documents and users' reports (no brakes, no watchdog, damped stop, power cut, two enables
-after it). Where the real behaviour is unknown the choice made here is stated. MIT control, following (0xAD), MOVE C,
-teaching and leader mode are ignored and counted in `ignored`.
+after it). Where the real behaviour is unknown the choice made here is stated: a motor that has had no MIT frame since
+the mode was chosen holds. MOVE J with following (0xAD), MOVE C, teaching and leader mode are ignored and counted in
+`ignored`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from reconvla_ros.sim import faults, feedback, frames
+from reconvla_ros.sim import faults, feedback, frames, mit
 from reconvla_ros.sim.arm_io import Drive, FirmwareOptions, Sensed, Servo
 from reconvla_ros.sim.chain import Chain, matrix_from_rpy
 from reconvla_ros.sim.feedback import Gripper, Motor, Word
@@ -50,6 +51,8 @@ class Firmware:
         self._pose: dict[int, bytes] = {}
         self._now: float | None = None
         self._replies: list[Reply] = []
+        self._form = mit.form_of(self.options.version)
+        self._mit: list[mit.MitTarget | None] = [None] * 6  # no watchdog: the last one stays in force
 
     # --- frames in ---------------------------------------------------------------------------------------------------
     def receive(self, can_id: int, data: bytes) -> None:
@@ -86,13 +89,14 @@ class Firmware:
         ctrl, move = command["ctrl_mode"], command["move_mode"]
         if self.word.arm_status == 1 or self.faults.teach or ctrl not in (0, 1) or command["speed"] > 100:
             self.ignored["mode"] += 1
-        elif command["follow"] or move > 2:
-            self.ignored["MIT or following"] += 1
+        elif move != self._form.code and (command["follow"] or move > 2):
+            self.ignored["following or unknown mode"] += 1
         else:
             if (ctrl, move) != (self.word.ctrl_mode, self.word.move_mode):  # no stale target runs in a new mode
                 self._line = None
                 self._target = self._smoother.position.copy()
                 self._pose.clear()
+                self._mit = [None] * 6
             self.word.ctrl_mode, self.word.move_mode, self.word.speed = ctrl, move, command["speed"]
 
     def _enable(self, _can_id: int, data: bytes) -> None:
@@ -187,8 +191,16 @@ class Firmware:
         self.gripper.target = min(max(command["opening"], 0.0), self.flash.gripper_range / 1000)
         self.gripper.effort = min(command["effort"], 5.0)
 
+    def _mit_target(self, can_id: int, data: bytes) -> None:
+        if self._obeys(self._form.code):
+            joint = can_id - frames.MIT[0]
+            try:
+                self._mit[joint] = self._form.read(joint + 1, data)
+            except ValueError:
+                self.ignored["MIT check"] += 1
+
     def _not_modelled(self, can_id: int, _data: bytes) -> None:
-        self.ignored[frames.LAYOUTS[can_id].name if can_id in frames.LAYOUTS else "MIT or following"] += 1
+        self.ignored[frames.LAYOUTS[can_id].name] += 1
 
     def suffer(self, new: faults.Faults) -> None:
         """From now on have these faults, and no other."""
@@ -196,7 +208,7 @@ class Firmware:
             hold = faults.strike(new, self.faults, self.word, self.motors)
             self.faults = new
             if hold:
-                self._line = None
+                self._line, self._mit = None, [None] * 6
                 for j, angle in enumerate(self.sensed.position.tolist()):
                     self._smoother.restart(j, angle)
                     self._target[j] = angle
@@ -211,7 +223,10 @@ class Firmware:
         for j, motor in enumerate(self.motors):
             if motor.due is not None and now >= motor.due:
                 motor.enabled, motor.due = True, None
-            if not motor.enabled or self.word.arm_status == 1:  # follow the joint, so that enabling does not jump
+                self._mit[j] = None
+            if (
+                not motor.enabled or self.word.arm_status == 1 or self._mit[j] is not None
+            ):  # follow the joint, so that enabling does not jump
                 self._smoother.restart(j, here[j])
                 self._target[j] = here[j]
         if self.word.arm_status != 1:
@@ -220,16 +235,21 @@ class Firmware:
         self.word.moving = any(abs(v) > 1e-3 for v in self._smoother.velocity.tolist()) or any(
             abs(a - b) > MOVING_BAND for a, b in zip(self._target.tolist(), here, strict=True)
         )
-        alive = Servo.DAMPED if self.word.arm_status == 1 else Servo.HOLD
         grip = self.gripper
         return Drive(
-            [alive if m.enabled else Servo.OFF for m in self.motors],
+            [self._servo(motor, target) for motor, target in zip(self.motors, self._mit, strict=True)],
             self._smoother.position,
             self._smoother.velocity,
             grip.enabled and self.word.arm_status != 1,
             grip.command,
             grip.effort,
+            list(self._mit),
         )
+
+    def _servo(self, motor: Motor, target: mit.MitTarget | None) -> Servo:
+        if not motor.enabled or self.word.arm_status == faults.E_STOPPED:
+            return Servo.DAMPED if motor.enabled else Servo.OFF
+        return Servo.HOLD if target is None else Servo.TORQUE
 
     def _move(self, dt: float) -> None:
         if self._line is not None and dt > 0:
@@ -256,8 +276,8 @@ class Firmware:
     # --- frames out --------------------------------------------------------------------------------------------------
     def fast(self) -> bytes:
         """The 14 frames of a 200 Hz cycle, in the order of `frames.FAST_IDS`, 8 bytes each."""
-        has_gripper = self.flash.gripper_range > 0
-        return feedback.fast(self.word, self.sensed, self.gripper.enabled, has_gripper, self.chain)
+        on, fitted, scale = self.gripper.enabled, self.flash.gripper_range > 0, self._form.effort_scale
+        return feedback.fast(self.word, self.sensed, on, fitted, self.chain, scale)
 
     def slow(self) -> bytes:
         """The six frames of a 40 Hz cycle, in the order of `frames.SLOW_IDS`, 8 bytes each."""
@@ -274,5 +294,5 @@ _HANDLERS: dict[int, Callable[[Firmware, int, bytes], None]] = {
     frames.LINKAGE: Firmware._not_modelled,
     **dict.fromkeys((frames.TARGET_12, frames.TARGET_34, frames.TARGET_56), Firmware._joint_target),
     **dict.fromkeys((frames.TARGET_XY, frames.TARGET_ZRX, frames.TARGET_RYRZ), Firmware._pose_target),
-    **dict.fromkeys(frames.MIT, Firmware._not_modelled),
+    **dict.fromkeys(frames.MIT, Firmware._mit_target),
 }

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from reconvla_ros.sim import arm_mjcf
 from reconvla_ros.sim.arm_io import Drive, Sensed, Servo
 from reconvla_ros.sim.engine import mujoco
+from reconvla_ros.sim.mit import MitTarget
 from reconvla_ros.sim.scenes import Scene
 
 Float = NDArray[np.float64]
@@ -21,7 +22,8 @@ _LEAD = _KV / _KP
 class World:
     """One scene with the arm at rest and limp; `step` advances it.
 
-    Motors that hold carry the arm's own weight (the firmware compensates gravity); motors that are off fall.
+    Motors that hold carry the arm's own weight (the firmware compensates gravity); motors that are off fall; motors under
+    torque control do as they are told.
     """
 
     def __init__(self, scene: Scene):
@@ -46,7 +48,18 @@ class World:
         ctrl[:6] = drive.position + _LEAD * drive.velocity
         ctrl[6:8] = drive.opening / 2
         self.data.qfrc_applied[:6] = self._carries * self.data.qfrc_bias[:6]
+        for j, target in enumerate(drive.mit):
+            if target is not None and drive.servo[j] == Servo.TORQUE:
+                self._torque(j, target)
         mujoco.mj_step(self.model, self.data, steps)
+
+    def _torque(self, j: int, target: MitTarget) -> None:
+        """kp (p - q) + kd (v - dq) + t, within the torque of the motor; nothing carries the arm's weight."""
+        self.model.actuator_gainprm[j, 0] = target.kp
+        self.model.actuator_biasprm[j, 1], self.model.actuator_biasprm[j, 2] = -target.kp, -target.kd
+        self.data.ctrl[j] = target.position
+        most = arm_mjcf.TORQUE[j]
+        self.data.qfrc_applied[j] = min(max(target.torque + target.kd * target.velocity, -most), most)
 
     def _switch(self, drive: Drive) -> None:
         if drive.servo != self._servo:

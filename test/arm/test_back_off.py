@@ -134,15 +134,17 @@ def test_after_it_the_driver_moves_at_its_ordinary_speed(pinch: Pinch) -> None:
 def test_an_arm_held_back_by_somebody_is_not_pushed_further(pinch: Pinch) -> None:
     # The target went 0.15 rad on, the arm did not: it never was where the newest part of the path leads.
     held = pinch.forward[int(np.argmin(np.abs(pinch.forward[:, 0] - (pinch.forward[-1, 0] - 0.12))))]
-    pinch.arm.follows, pinch.arm.joints = False, held
+    pinch.arm.follows, pinch.arm.joints = False, (held + pinch.arm.joints) / 2.0  # no jump, as nobody can make one
     pinch.core.stop()
+    pinch.run(1)
+    pinch.arm.joints = held
     pinch.run(60)
     before = len(pinch.arm.sent)
     assert pinch.core.back_off()[0]
     pinch.arm.follows = True
     pinch.run(1500)
     back = pinch.path()[before:]
-    assert np.all(back[:, 0] <= held[0] + 1e-9)
+    assert np.all(back[:, 0] <= held[0] + np.radians(1.1e-3))  # one count of the feedback
     assert back[-1, 0] < held[0] - 0.02
 
 
@@ -163,7 +165,9 @@ def test_no_path_no_power_and_faults_are_named_and_the_stop_is_latched() -> None
 
 def test_an_arm_that_was_pushed_away_is_not_pulled_back_to_its_path(pinch: Pinch) -> None:
     pinch.core.stop()
-    pinch.arm.joints = pinch.arm.joints + np.array([0.4, 0, 0, 0, 0, 0])
+    for _ in range(4):
+        pinch.arm.joints = pinch.arm.joints + np.array([0.1, 0, 0, 0, 0, 0])
+        pinch.run(10)
     pinch.run(60)
     sent = len(pinch.arm.sent)
     done, message = pinch.core.back_off()

@@ -393,6 +393,8 @@ def test_an_arm_that_swings_back_is_no_reference(bench: Bench) -> None:
     bench.run(300)
     bench.core.set_source("teleop")
     bench.arm.follows, target, sent = False, bench.arm.joints.copy(), len(bench.arm.sent)
+    bench.arm.joints = target + 0.1
+    bench.run(1)
     for k in range(20):
         bench.arm.joints = target + 0.2 - 0.005 * k
         assert bench.point() == ""
@@ -446,11 +448,51 @@ def test_nobody_commands_while_the_motors_get_power() -> None:
 
 
 def test_an_arm_outside_its_range_is_not_driven_into_it_by_a_leap() -> None:
-    bench = Bench(joint_upper=(1.0, 3.0, 0.0, 1.7, 1.2, 2.0))
-    bench.arm.joints = READY + np.array([1.2, 0.0, 0.0, 0.0, 0.0, 0.0])
-    bench.run(1)
+    bench = Bench(READY + np.array([1.2, 0.0, 0.0, 0.0, 0.0, 0.0]), joint_upper=(1.0, 3.0, 0.0, 1.7, 1.2, 2.0))
     bench.core.set_source("teleop")
     assert bench.point() == ""
     bench.run(1)
     assert bench.arm.sent == [] and bench.last.reason == "joint_range" and "move it by hand" in bench.last.detail
     assert not bench.core.ready()[0]
+
+
+def test_the_filter_knows_the_geometry_of_an_older_firmware() -> None:
+    arm = FakeArm(READY)
+    arm.setup = replace(arm.setup, firmware="S-V1.5-2")
+    arm.facts = {"flange": None}
+    core = DriverCore(arm, CONFIG)
+    assert core.limits.variant == core.kinematics.variant == 0
+    assert np.allclose(core.limits.body.look(READY[None], 0.0).tcp[0], core.kinematics.tcp(READY).position)
+
+
+def test_after_a_stop_at_full_speed_the_next_task_moves(bench: Bench) -> None:
+    # The governor used to keep the inverse kinematics it had run ahead to (0.15 rad at full speed) when a freeze threw
+    # its place away; half of the time it then waited for joints that never came nearer: HOLDING, every chunk "passed".
+    middle = bench.tcp.position
+    for k in range(16):
+        far = middle + np.array([0.0, 0.1 * (-1) ** k, 0.0])
+        before = bench.arm.joints.copy()
+        for _ in range(4):
+            assert bench.give(positions=np.tile(far, (5, 1))) == ""
+            bench.run(45 + k)
+        assert np.abs(bench.arm.joints - before).max() > 0.05, f"after stop {k}: {bench.last.decision}"
+        bench.core.stop()
+        bench.run(40)
+        assert bench.core.clear_stop()[0]
+        bench.core.set_task(None)
+        bench.core.set_task("t")
+        bench.run(1)
+
+
+def test_a_target_after_an_errand_that_was_broken_off_is_on_the_branch_of_the_arm(bench: Bench) -> None:
+    """The inverse kinematics began at the end of the errand, on another branch, and every target was refused (step_size)."""
+    limits = {"target_joint_step": 1.0, "singularity_stop": 0.0, "singularity_slow": 0.001}
+    bench = Bench(np.array([0.0, 1.2, -1.2, 1.5, 0.9, -1.5]), home_position=(0.0, 1.2, -1.2, -1.6, -0.9, 1.6), **limits)
+    assert bench.core.home()[0]
+    bench.run(20)
+    assert bench.core.set_source("teleop")[0]
+    bench.run(100)
+    pose = Pose(bench.tcp.position + np.array([0.0, 0.02, 0.0]), bench.tcp.quaternion)
+    assert bench.core.accept_ee(EeCommand(bench.ros, "teleop", pose), bench.mono, bench.ros).ok
+    bench.run(5)
+    assert bench.last.verdict is Verdict.PASSED, bench.last.detail

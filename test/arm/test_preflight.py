@@ -37,7 +37,7 @@ def judge(setup: dict[str, Any], report: dict[str, Any], config: dict[str, Any],
 
 def test_a_healthy_arm_passes_every_check() -> None:
     checks = judge({}, {}, {})
-    assert len({check.name for check in checks}) == len(checks) == 12
+    assert len({check.name for check in checks}) == len(checks) == 13
     assert [check.name for check in checks if check.level is not Level.OK] == []
 
 
@@ -70,7 +70,9 @@ BAD: list[tuple[str, Level, str, dict[str, Any], dict[str, Any], dict[str, Any]]
     ("joint_limits", Level.WARN, r"no answer for joints \[1, 2,", {"joint_limits": (None,) * 6}, {}, {}),
     ("motors", Level.FAIL, "joint2 motor too hot", {}, {"motor_bits": (0, 2, 0, 0, 0, 0)}, {}),
     ("motors", Level.FAIL, "joint6 stall", {}, {"motor_bits": (0, 0, 0, 0, 0, 0x80)}, {}),
-    ("temperature", Level.WARN, "motors up to 81 C", {"motor_temperatures": (30.0, 81.0, 30.0, 30.0, 30.0, 30.0)}, {}, {}),
+    ("temperature", Level.WARN, "motors up to 61 C", {"motor_temperatures": (30.0, 61.0, 30.0, 30.0, 30.0, 30.0)}, {}, {}),
+    ("temperature", Level.FAIL, "drivers 81 C", {"driver_temperatures": (30.0, 81.0, 30.0, 30.0, 30.0, 30.0)}, {}, {}),
+    ("feedback", Level.FAIL, "nothing was heard of the joints for 2.0 s", {}, {"joint_age": 2.0}, {}),
     ("temperature", Level.WARN, "not reported", {"motor_temperatures": (0.0,) * 6, "driver_temperatures": (0.0,) * 6},
      {}, {}),
     ("voltage", Level.WARN, "18.0..24.0 V", {"voltages": (24.0, 24.0, 18.0, 24.0, 24.0, 24.0)}, {}, {}),
@@ -80,6 +82,10 @@ BAD: list[tuple[str, Level, str, dict[str, Any], dict[str, Any], dict[str, Any]]
     ("gripper", Level.FAIL, "range is not set", {"gripper_range": 0.0}, {}, {}),
     ("gripper", Level.WARN, "configured 50", {}, {}, {"gripper_range": 0.05}),
     ("gripper", Level.WARN, "no answer", {"gripper_range": None}, {}, {}),
+    ("command_mode", Level.WARN, "joint limits do not hold", {}, {}, {"command_mode": "end_pose"}),
+    ("command_mode", Level.FAIL, "12-bit torque", {"firmware": "S-V1.8-8"}, {}, {"command_mode": "mit"}),
+    ("command_mode", Level.FAIL, "the other way", {"firmware": "S-V1.7-2"}, {}, {"command_mode": "mit"}),
+    ("command_mode", Level.FAIL, "is not known", {"firmware": ""}, {}, {"command_mode": "mit"}),
     ("collision_level", Level.WARN, r"off for joints \[2\]", {"collision_levels": (1, 0, 1, 1, 1, 1)}, {}, {}),
     ("collision_level", Level.WARN, "no answer", {"collision_levels": None}, {}, {}),
 ]  # fmt: skip
@@ -147,3 +153,11 @@ def test_an_arm_that_already_has_power_is_not_moved_when_a_check_fails() -> None
     arm.setup = HEALTHY
     core.enable(True)
     assert core.home()[0]
+
+
+def test_an_arm_without_a_gripper_passes_when_it_is_said() -> None:
+    for fitted in (None, 0.0):
+        (check,) = [c for c in judge({"gripper_range": fitted}, {}, {"gripper": "none"}) if c.name == "gripper"]
+        assert check.level is Level.OK
+    (check,) = [c for c in judge({}, {}, {"command_mode": "mit"}) if c.name == "command_mode"]
+    assert check.level is Level.OK

@@ -5,7 +5,7 @@ import pytest
 
 from reconvla_ros.arm.kinematics import Kinematics
 from reconvla_ros.arm.rotations import matrix_from_quaternion
-from reconvla_ros.arm.urdf import RobotTree, description_file
+from reconvla_ros.arm.urdf import RobotTree, description_file, for_variant
 from reconvla_ros.errors import ConfigError
 from reconvla_ros.types import JOINT_NAMES, Float, Pose
 
@@ -52,3 +52,20 @@ def test_a_joint_without_a_value_is_left_out(tree: RobotTree) -> None:
 def test_what_is_no_urdf_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="URDF cannot be read"):
         RobotTree(text)
+
+
+@pytest.mark.parametrize("variant", [0, 1])
+def test_the_description_follows_the_zeros_of_the_firmware(tree: RobotTree, variant: int) -> None:
+    joints = np.array([0.3, 1.1, -0.9, 0.4, 0.5, -0.6])
+    chosen = RobotTree(for_variant(tree.text, variant))
+    values = dict(zip(JOINT_NAMES, joints.tolist(), strict=True))
+    whole = {frame.child: frame for frame in [*chosen.fixed(), *chosen.moving(values)]}
+    pose, link = np.eye(4), "tool0"
+    while link != "base_link":
+        pose, link = matrix(whole[link].pose) @ pose, whole[link].parent
+    assert np.abs(pose - Kinematics(variant).flange(joints)).max() < 1e-6
+
+
+def test_a_description_without_the_zeros_is_named() -> None:
+    with pytest.raises(ConfigError, match="no single origin"):
+        for_variant("<robot/>", 0)

@@ -6,6 +6,8 @@ from itertools import combinations, product
 import mujoco
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from reconvla_ros import tables
@@ -13,6 +15,7 @@ from reconvla_ros.arm.kinematics import Kinematics
 from reconvla_ros.arm.settings import DriverConfig
 from reconvla_ros.errors import KinematicsError, LimitError
 from reconvla_ros.safety.body import CAPSULES, FIXED, PAIRS, Body
+from reconvla_ros.safety.case import REACH
 from reconvla_ros.safety.rules_place import singular
 from reconvla_ros.sim import arm_mjcf
 from reconvla_ros.types import Float, Pose
@@ -78,7 +81,7 @@ def axes_of(arm: Kinematics, joints: Float, opening: float) -> tuple[Float, Floa
     """Ends of the capsules by the driver's kinematics, not by the body's."""
     frames, ends = arm.link_frames(joints), []
     for point in ("start", "end"):
-        local = [np.array(getattr(c, point)) + [0.0, c.side * opening / 2, 0.0] for c in CAPSULES]
+        local = [np.add(getattr(c, point), (0.0, c.side * opening / 2, 0.0)) for c in CAPSULES]
         ends.append([frames[c.link - 1] @ [*p, 1.0] for c, p in zip(CAPSULES, local, strict=True)])
     return np.array(ends[0]).T[:3], np.array(ends[1]).T[:3]
 
@@ -227,3 +230,18 @@ def test_what_stands_still_is_not_measured_against_table_and_boxes() -> None:
 def test_half_a_box_is_refused() -> None:
     with pytest.raises(LimitError, match=r"six numbers a box .* got 5"):
         Body(1, 0.0, (0.0, 0.0, 0.0, 1.0, 1.0))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_no_clearance_shrinks_by_more_than_the_levers_allow(seed: int) -> None:
+    """What `case.Room` rests on."""
+    random = np.random.default_rng(seed)
+    body = Body(keep_out=BOXES)
+    first = random.uniform(LOWER, UPPER)
+    second = np.clip(first + random.normal(0.0, random.choice([1e-3, 0.03, 0.5]), 6), LOWER, UPPER)
+    openings = random.uniform(0.0, 0.1, 2)
+    look = body.look(np.array([first, second]), openings)
+    most = float(np.abs(second - first) @ REACH) + abs(openings[1] - openings[0])
+    assert float(np.abs(look.clearance[1] - look.clearance[0]).max()) <= most + 1e-9
+    assert float(np.linalg.norm(look.tcp[1] - look.tcp[0])) <= most + 1e-9

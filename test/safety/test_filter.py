@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import ArrayLike
 
+from reconvla_ros.arm.kinematics import Kinematics
 from reconvla_ros.arm.settings import DriverConfig
 from reconvla_ros.safety.filter import REASONS, Command, Reference, Verdict, check
+from reconvla_ros.types import Float
 
 LIMITS = DriverConfig().limits()
 DT = 0.005
@@ -166,7 +170,7 @@ near = st.tuples(references, arrays(np.float64, 6, elements=st.floats(-0.02, 0.0
 )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=int(os.environ.get("FILTER_EXAMPLES", "1500")), deadline=None)
 @given(st.one_of(st.tuples(references, commands), near), st.sampled_from([None, DT]))
 def test_nothing_that_is_not_finite_or_outside_the_limits_ever_passes(
     pair: tuple[Reference, Command], dt: float | None
@@ -190,3 +194,43 @@ def test_nothing_that_is_not_finite_or_outside_the_limits_ever_passes(
         if dt is not None:
             assert np.all(np.abs(out.joints - ref.joints) <= LIMITS.joint_speed * dt * (1 + 1e-5))
             assert np.linalg.norm(out.position - ref.position) <= LIMITS.tcp_speed * dt * (1 + 1e-5)
+
+
+def test_what_was_seen_some_ticks_ago_changes_no_verdict() -> None:
+    """A way through everything that can be in the way, judged with and without the memory of the tick before."""
+    random, verdicts = np.random.default_rng(3), Counter[str]()
+    wide = {"workspace_lower": (-0.75, -0.75, -0.75), "workspace_upper": (0.75, 0.75, 0.75)}
+    quick = {"tcp_speed": 1.0, "tcp_angular_speed": 3.0}
+    limits = DriverConfig(keep_out=(0.25, 0.1, 0.0, 0.45, 0.3, 0.25), **wide, **quick).limits()  # type: ignore[arg-type]
+    kinematics = Kinematics()
+    joints, goal = HERE.joints.copy(), HERE.joints
+    with_memory = Reference(*_place(kinematics, joints), joints, 0.03)
+    remembered = anew = 0
+    for tick in range(4000):
+        if tick == anew:
+            anew += 500
+            goal = random.uniform(limits.soft_lower, limits.soft_upper)
+        step = np.clip(goal - joints, -0.006, 0.006)
+        asked = joints + step
+        position, quaternion = _place(kinematics, asked)
+        command = Command(
+            position, quaternion, asked, 0.03, ahead=np.array([asked + 3 * step, asked + 6 * step]), straight=True
+        )
+        blind = replace(with_memory, look=None, room=None)
+        first, second = check(command, with_memory, limits, 0.02), check(command, blind, limits, 0.02)
+        assert (first.verdict, first.reason) == (second.verdict, second.reason), tick
+        verdicts[f"{first.verdict.name} {first.reason}"] += 1
+        remembered += first.room is not None and first.room is with_memory.room
+        if first.verdict is Verdict.REFUSED:
+            goal, anew = HERE.joints, tick + 20
+            with_memory = blind
+            continue
+        joints = asked
+        with_memory = Reference(position, quaternion, joints, 0.03, None, None, first.look, first.room)
+    assert remembered > 1000
+    assert sum(v for k, v in verdicts.items() if k.startswith("REFUSED")) > 15, verdicts
+
+
+def _place(kinematics: Kinematics, joints: Float) -> tuple[Float, Float]:
+    pose = kinematics.tcp(joints)
+    return pose.position, pose.quaternion

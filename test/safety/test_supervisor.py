@@ -11,9 +11,13 @@ SECOND = 1_000_000_000
 BAD = {
     "bus_lost": {"bus_ok": False},
     "feedback_stale": {"joint_age": 0.06},
+    "feedback_zero": {"feedback": "feedback_zero"},
+    "feedback_jump": {"feedback": "feedback_jump"},
+    "feedback_frozen": {"feedback": "feedback_frozen"},
     "arm_status": {"arm_status": 7},
     "joint_comm": {"comm_bits": 0b100},
     "motor": {"motor_bits": (64, 64, 66, 64, 64, 64)},
+    "too_hot": {"hottest": 75.0, "hot": 75.0},
     "ctrl_mode": {"ctrl_mode": 2},
 }
 
@@ -87,3 +91,18 @@ def test_an_age_that_is_not_a_number_is_stale() -> None:
 
 def test_under_voltage_of_a_motor_without_power_is_no_fault() -> None:
     assert Supervisor().update(0, replace(GOOD, motor_bits=(1,) * 6)).state is State.HOLDING
+
+
+def test_wrong_feedback_is_not_believed_until_a_person_says_so() -> None:
+    supervisor = Supervisor()
+    supervisor.update(0, replace(GOOD, feedback="feedback_frozen", feedback_words="joints read the same"))
+    decision = supervisor.update(10 * SECOND, GOOD)
+    assert decision.blind and decision.reason == "feedback_frozen: joints read the same"
+    assert supervisor.clear_stop()[0]
+    assert not supervisor.update(10 * SECOND, GOOD).blind
+
+
+def test_a_lost_bus_says_what_is_done_about_it() -> None:
+    decision = Supervisor().update(0, replace(GOOD, joint_age=2.0, link="opened anew 3 times"))
+    assert decision.reason.endswith("; opened anew 3 times")
+    assert "opened anew" in Supervisor().update(0, replace(GOOD, bus_ok=False, link="opened anew 3 times")).reason

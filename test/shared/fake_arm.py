@@ -25,6 +25,7 @@ HEALTHY = ArmSetup(
     (30.0,) * 6,
 )
 _KINEMATICS = Kinematics()
+_COUNT = np.radians(1e-3)  # of the joint feedback
 
 
 class FakeArm:
@@ -33,6 +34,8 @@ class FakeArm:
         self.gripper = 0.03
         self.enabled = (True,) * 6
         self.follows = True
+        self.frozen = False
+        self._strain = 0.0
         self.seed: JointCommand | None = None
         self.stamp_ns = ROS_START
         self.facts: dict[str, Any] = {}
@@ -44,7 +47,11 @@ class FakeArm:
         self.calls.append("open")
 
     def state(self) -> ArmState:
-        return ArmState(self.stamp_ns, self.joints, np.zeros(6), np.zeros(6), self.gripper, 0.0, self.enabled)
+        if not self.follows and not self.frozen:
+            self._strain = _COUNT - self._strain  # an arm that is blocked strains, a frozen one reads the same for ever
+        return ArmState(
+            self.stamp_ns, self.joints + self._strain, np.zeros(6), np.zeros(6), self.gripper, 0.0, self.enabled
+        )
 
     def report(self) -> ArmReport:
         flange = _KINEMATICS.flange(self.joints)
@@ -54,6 +61,9 @@ class FakeArm:
             status_age=0.0, joint_age=0.0, frames_sent=3 * len(self.sent),
         )  # fmt: skip
         return replace(good, **self.facts)
+
+    def read(self) -> tuple[ArmReport, ArmState]:
+        return self.report(), self.state()
 
     def inspect(self) -> ArmSetup:
         return self.setup

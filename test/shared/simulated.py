@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from reconvla_ros.arm.bus import BusAddress
 from reconvla_ros.sim import scenes
+from reconvla_ros.sim.arm_io import FirmwareOptions
 from reconvla_ros.sim.arm_on_can import SimulatedArm
 from reconvla_ros.sim.bus import BusConfig
 
@@ -23,10 +24,10 @@ def free_address() -> BusAddress:
 
 
 @contextmanager
-def simulated(address: BusAddress) -> Iterator[SimulatedArm]:
-    """Run the arm until the block ends."""
-    stop = threading.Event()
-    with SimulatedArm(BusConfig(port=address.port), scenes.make("empty", 0)) as arm:
+def simulated(address: BusAddress, version: str = "S-V1.8-5") -> Iterator[SimulatedArm]:
+    """Run the arm, of firmware `version`, until the block ends."""
+    stop, options = threading.Event(), FirmwareOptions(version=version)
+    with SimulatedArm(BusConfig(port=address.port), scenes.make("empty", 0), options) as arm:
         thread = threading.Thread(target=arm.run, args=(stop,), daemon=True)
         thread.start()
         try:

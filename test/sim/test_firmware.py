@@ -263,13 +263,12 @@ def test_gripper_of_unset_range_ignores_commands_and_reads_zero() -> None:
 
 
 def test_modes_that_are_not_modelled_are_refused(live: Bench) -> None:
-    for move, follow in ((3, 0), (4, 0), (5, 0), (1, 0xAD)):
+    for move, follow in ((3, 0), (6, 0xAD), (5, 0), (1, 0xAD)):
         live.mode(move, follow=follow)
     live.mode(1, ctrl=7)
-    live.firmware.receive(frames.MIT[0], bytes(8))
     live.firmware.receive(frames.LINKAGE, bytes([0xFA] + [0] * 7))
     assert (live.status["move_mode"], live.status["ctrl_mode"]) == (1, 1)
-    assert live.firmware.ignored == {"MIT or following": 5, "mode": 1, "linkage": 1}
+    assert live.firmware.ignored == {"following or unknown mode": 4, "mode": 1, "linkage": 1}
 
 
 def test_short_and_unknown_frames_are_survived(live: Bench) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from piper_sdk.piper_msgs.msg_v2 import PiperMessage
 from piper_sdk.protocol.protocol_v2.piper_protocol_v2 import C_PiperParserV2
 
-from reconvla_ros.sim import frames
+from reconvla_ros.sim import frames, mit
 
 
 def parsed(can_id: int, data: bytes) -> PiperMessage:
@@ -98,16 +98,16 @@ def test_firmware_text() -> None:
     st.floats(-12.5, 12.5), st.floats(-45.0, 45.0), st.floats(0.0, 500.0), st.floats(-5.0, 5.0), st.floats(-8.0, 8.0)
 )
 def test_mit_round_trip(p: float, v: float, kp: float, kd: float, t: float) -> None:
-    back = frames.decode_mit(frames.encode_mit(frames.MitTarget(p, v, kp, kd, t)))
+    back = mit.decode_mit(mit.encode_mit(mit.MitTarget(p, v, kp, kd, t)))
     assert (back.position, back.velocity) == (pytest.approx(p, abs=2e-4), pytest.approx(v, abs=0.012))
     assert back.kp == pytest.approx(kp, abs=0.07)
     assert (back.kd, back.torque) == (pytest.approx(kd, abs=2e-3), pytest.approx(t, abs=0.033))
 
 
 def test_mit_check_nibble_and_ranges() -> None:
-    data = bytearray(frames.encode_mit(frames.MitTarget(0.5, 0.0, 10.0, 0.8, 1.0)))
+    data = bytearray(mit.encode_mit(mit.MitTarget(0.5, 0.0, 10.0, 0.8, 1.0)))
     data[0] ^= 1
     with pytest.raises(ValueError, match="check nibble"):
-        frames.decode_mit(bytes(data))
+        mit.decode_mit(bytes(data))
     with pytest.raises(ValueError, match=r"12\.5"):
-        frames.encode_mit(frames.MitTarget(13.0, 0.0, 10.0, 0.8, 1.0))
+        mit.encode_mit(mit.MitTarget(13.0, 0.0, 10.0, 0.8, 1.0))
