@@ -319,6 +319,8 @@ def live(
     alone = [t for t in result["freezes"] if not len(moments) or float(np.abs(moments - t).min()) > _NEAR]
     if alone:
         result["violations"]["unexplained_freeze"] = len(alone)
+    if result["lost"]:
+        result["violations"]["inconclusive_ear_missed_frames"] = 1
     if silent > 1.0:
         result["violations"]["driver_silent"] = 1
     return result | {
