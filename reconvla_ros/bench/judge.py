@@ -71,6 +71,7 @@ class Judge:
     def power(self, enabled: Sequence[bool]) -> None:
         """Which motors have power, told before the frames of a tick."""
         self._power = any(enabled), all(enabled)
+        self._begins = self._begins or not all(enabled)  # also where no target comes while there is none
 
     def stopped(self, still: bool, may_freeze: bool = False) -> None:
         """Told every tick: a stop or a fault forbids every change of the target; it may come to a stand at once."""
@@ -204,8 +205,8 @@ class Judge:
         second = max(abs(s - (a - b)) for s, a, b in zip(step, last, before, strict=True))
         period, bounds = self._bounds.period, self._bounds
         return (
-            max(map(abs, step)) * QUANTUM > bounds.joint_speed * period
-            or second * QUANTUM > bounds.joint_acceleration * period**2 + 2.0 * QUANTUM
+            (max(map(abs, step)) - 1) * QUANTUM > bounds.joint_speed * period
+            or second * QUANTUM > bounds.joint_acceleration * period** 2 + 2.0 * QUANTUM
         )
 
     def _gripper_step(self) -> float:

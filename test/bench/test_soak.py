@@ -136,6 +136,18 @@ def test_power_excuses_one_target_and_only_at_the_arm() -> None:
     assert judge.violations["joint_speed"] == 1
 
 
+def test_power_that_came_back_between_two_targets_excuses_the_second() -> None:
+    """Live, a tick of the judge is a target, and none is sent to an arm without power."""
+    judge = settled()
+    for _ in range(3):
+        send(judge, READY)
+    judge.power([True, False] + [True] * 4)
+    judge.power([True] * 6)
+    send(judge, MOVED)
+    judge.finish()
+    assert not judge.violations and judge.seeds == 2
+
+
 def test_the_first_target_with_power_lies_at_the_arm() -> None:
     judge = settled()
     send(judge, READY, measured=READY + 0.02)
