@@ -188,13 +188,14 @@ class Judge:
         return 0.0 if joints is None else float(np.abs(np.array(joints) * QUANTUM - measured).max())
 
     def _may_start_anew(self, measured: Float) -> bool:
-        """Whether the arm stands elsewhere than at its last target, and this target is where it stands."""
-        stands = len(self._places) == _STANDS[0] and float(np.ptp(np.array(self._places), axis=0).max()) <= _STANDS[1]
-        return (
-            stands
-            and self._off(self._rows[-1][0], measured) > _AWAY
-            and self._off(self._joints, measured) <= _SEED_NEAR
-        )
+        """Whether the arm stands, and this target is where it stands: it was moved away, or sags below its target.
+
+        The sag is taken over by a driver that lost sight of the arm: a step to exactly the measured place, never a far one.
+        """
+        if len(self._places) < _STANDS[0] or float(np.ptp(np.array(self._places), axis=0).max()) > _STANDS[1]:
+            return False
+        before, now = self._off(self._rows[-1][0], measured), self._off(self._joints, measured)
+        return now <= _SEED_NEAR if before > _AWAY else before <= _SEED_NEAR and now <= 2.0 * QUANTUM
 
     def _leaps(self) -> bool:
         """Whether this tick's target is further from the last than a motion could bring it."""

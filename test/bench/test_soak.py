@@ -176,6 +176,17 @@ def test_a_target_is_taken_to_an_arm_elsewhere_only_when_it_stands(stands: int, 
     assert kinds <= set(judge.violations) and bool(kinds) == bool(judge.violations)
 
 
+@pytest.mark.parametrize(("sag", "aim", "clean"), [(0.001, 1.0, True), (0.001, 0.5, False), (0.02, 1.0, False)])
+def test_the_sag_of_a_standing_arm_may_be_taken_over_and_nothing_else(sag: float, aim: float, clean: bool) -> None:
+    judge, down = settled(), np.array([0.0, sag, 0.0, 0.0, 0.0, 0.0])
+    send(judge, READY)
+    for _ in range(30):
+        send(judge, READY, measured=READY + down)
+    send(judge, READY + aim * down, measured=READY + down)
+    judge.finish()
+    assert bool(judge.violations) != clean and judge.seeds == 1 + clean
+
+
 def test_a_freeze_is_counted_and_needs_a_reason() -> None:
     for may_freeze in (True, False):
         judge = settled()
