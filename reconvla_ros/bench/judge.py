@@ -194,7 +194,8 @@ class Judge:
         """
         if len(self._places) < _STANDS[0] or float(np.ptp(np.array(self._places), axis=0).max()) > _STANDS[1]:
             return False
-        before, now = self._off(self._rows[-1][0], measured), self._off(self._joints, measured)
+        place = np.clip(measured, self._bounds.joint_lower, self._bounds.joint_upper)
+        before, now = self._off(self._rows[-1][0], place), self._off(self._joints, place)
         return now <= _SEED_NEAR if before > _AWAY else before <= _SEED_NEAR and now <= 2.0 * QUANTUM
 
     def _leaps(self) -> bool:
@@ -229,7 +230,11 @@ class Judge:
         self._judge_tcp(joints, seeds, first)
         slip = np.abs(np.diff(openings)) * _OPENING
         self._note_rows(
-            "gripper_speed", (slip > self._gripper_step()) & ~seeds[1:], slip / self._bounds.period, first + 1
+            # The opening that belongs to a seed comes behind it: live, that is the next row.
+            "gripper_speed",
+            (slip > self._gripper_step()) & ~seeds[1:] & ~seeds[:-1],
+            slip / self._bounds.period,
+            first + 1,
         )
         moved = np.abs(change).max(axis=1)
         self._note_rows("moved_while_stopped", (moved > 0.0) & stills[1:] & stills[:-1], moved, first + 1)
