@@ -15,7 +15,10 @@ the arm (a new reference taken from it) is no motion.
 
 Zero. All joints exactly zero, and the last good joints were not within `_NEAR_ZERO` of it: six encoders do not read an exact
 zero at once, unless the arm lies in its rest pose, and then the frames before have led there. However long the feedback was
-away, nothing is granted for it: near the rest pose zeros would pass for a motion, and the arm would be sent there.
+away, nothing is granted for it: near the rest pose zeros would pass for a motion, and the arm would be sent there. Only an
+arm that comes back without power is believed: it may have fallen into its rest pose, and the preflight looks before it gets
+power. So after a pause zeros are judged when the slower frames, which say of the power, have come, too; the fault of the pause
+lasts longer than that.
 
 Jump. A joint that is further from the last good place than `_HARD` speed takes it in the time between the two frames,
 plus `_SLACK`: frames that a busy host reads late come closer together than they were made; 0.1 rad are 33 ms at the
@@ -40,6 +43,8 @@ _HARD = tables.JOINT_MAX_VELOCITY
 _SLACK = 0.1  # [rad]
 _NEAR_ZERO = 0.03  # [rad] two frames at the largest speed
 _SETTLED_NS = 300_000_000
+_SLOW_NS = 100_000_000  # four rounds of 0x261..0x266
+_BACK_NS = 1_000_000_000  # after a pause, within which an arm without power may turn out to have fallen
 _PAUSE_NS = 300_000_000  # the feedback was away: what comes after it is not judged by what was before
 
 
@@ -76,6 +81,7 @@ class FeedbackWatch:
         self._good: list[float] | None = None
         self._odd: list[float] = []  # the newest frame, good or not
         self._odd_ns = 0  # since when they agree with each other
+        self._paused_ns = -_BACK_NS  # end of the last pause
         self._step = 0.0  # [s] between the last good frame and the next one
         self._joints: list[float] = []
         self._bad = _FINE  # zero or jump, until it is over
@@ -104,21 +110,28 @@ class FeedbackWatch:
                 if abs(speed) >= _SPEED_FLOOR:
                     self._travel[j] += speed * dt
         self._joints = joints
-        self._bad = self._judge_place(now_ns, dt, joints, pause)
+        self._bad = self._judge_place(now_ns, dt, joints, pause, any(state.enabled))
         return self._bad if self._bad.name else self._judge_frozen(now_ns, aim)
 
-    def _judge_place(self, now_ns: int, dt: float, joints: list[float], pause: bool) -> Finding:
+    def _judge_place(self, now_ns: int, dt: float, joints: list[float], pause: bool, powered: bool) -> Finding:
         good, odd, self._odd = self._good, self._odd, joints
+        zero = not any(joints)
         if good is None:
             self._good = joints
             return _FINE
         if not self._bad.name:
             self._step, self._odd_ns = min(dt, _PAUSE_NS / 1e9), now_ns
-        elif not any(joints) or _off(joints, odd)[0] > _HARD * dt + _SLACK:
+        elif (zero and powered) or _off(joints, odd)[0] > _HARD * dt + _SLACK:
             self._odd_ns = now_ns
+        self._paused_ns = now_ns if pause else self._paused_ns
+        if zero and now_ns - self._paused_ns < _SLOW_NS:
+            return _FINE
         off, joint = _off(joints, good)
-        settled = now_ns - self._odd_ns >= _SETTLED_NS or (pause and any(joints))
-        zero = not any(joints)
+        settled = (
+            now_ns - self._odd_ns >= _SETTLED_NS
+            or (pause and not zero)
+            or (zero and not powered and now_ns - self._paused_ns < _BACK_NS)
+        )
         if off <= (_NEAR_ZERO if zero else _HARD * self._step + _SLACK) or settled:
             self._good = joints
             return _FINE

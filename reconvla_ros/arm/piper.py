@@ -76,6 +76,7 @@ class PiperArm:
         self._mode_ns = self._gripper_ns = 0
         self._gripper_sent: int | None = None
         self._link: Link | None = None
+        self._messages: feedback.Messages | None = None
         self._losses = 0
         self._firmware = ""
 
@@ -131,17 +132,23 @@ class PiperArm:
 
     def state(self) -> ArmState:
         """See `Arm.state`."""
-        return feedback.state(feedback.Messages(self._require()), firmware.effort_scale(self._firmware))
+        return feedback.state(self._live(), firmware.effort_scale(self._firmware))
 
     def report(self) -> ArmReport:
         """See `Arm.report`."""
-        return self._report(feedback.Messages(self._require()), pose=True)
+        return self._report(self._live(), pose=True)
 
     def read(self) -> tuple[ArmReport, ArmState]:
         """See `Arm.read`."""
-        messages = feedback.Messages(self._require())
+        messages = self._live()
         report = self._report(messages, pose=False)
         return report, feedback.state(messages, firmware.effort_scale(self._firmware))
+
+    def _live(self) -> feedback.Messages:
+        sdk = self._require()
+        if self._messages is None or self._messages.sdk is not sdk:
+            self._messages = feedback.Messages(sdk)
+        return self._messages
 
     def _report(self, messages: feedback.Messages, pose: bool) -> ArmReport:
         now, link = self._clock(), self._link

@@ -47,32 +47,46 @@ class Freshness:
 
 
 class Messages:
-    """The SDK's live objects, each fetched once: its getters work out rates anew with every call.
+    """The SDK's live objects of one interface, fetched once.
 
-    `motors_fast`, `motors_slow`: per joint, of 0x251..0x256 and 0x261..0x266.
+    piper_sdk 0.6.2 makes them when the interface is made and changes them in place; its getters hand out the same objects each
+    time, but work out frame rates first, under a lock that its reader takes too: a tick goes past them.
     """
-
-    __slots__ = ("gripper", "joints", "motors_fast", "motors_slow", "sdk", "status")
 
     def __init__(self, sdk: Any) -> None:
         self.sdk = sdk
         self.status, self.joints = sdk.GetArmStatus(), sdk.GetArmJointMsgs()
-        self.gripper = sdk.GetArmGripperMsgs().gripper_state
-        fast, slow = sdk.GetArmHighSpdInfoMsgs(), sdk.GetArmLowSpdInfoMsgs()
-        self.motors_fast = [getattr(fast, name) for name in _MOTORS]
-        self.motors_slow = [getattr(slow, name) for name in _MOTORS]
+        self._gripper, self._fast, self._slow = (
+            sdk.GetArmGripperMsgs(), sdk.GetArmHighSpdInfoMsgs(), sdk.GetArmLowSpdInfoMsgs()
+        )  # fmt: skip
+
+    @property
+    def gripper(self) -> Any:
+        """Of 0x2A8."""
+        return self._gripper.gripper_state
+
+    @property
+    def motors_fast(self) -> list[Any]:
+        """Per joint, of 0x251..0x256."""
+        return [getattr(self._fast, name) for name in _MOTORS]
+
+    @property
+    def motors_slow(self) -> list[Any]:
+        """Per joint, of 0x261..0x266."""
+        return [getattr(self._slow, name) for name in _MOTORS]
 
 
 def state(m: Messages, scale: tuple[float, ...]) -> ArmState:
     """Joints and gripper of the newest frames; `scale` (6,) is what the reported effort is multiplied with."""
-    values = m.joints.joint_state
+    values, fast = m.joints.joint_state, m.motors_fast
+    gripper = m.gripper
     return ArmState(
         stamp_ns=int(m.joints.time_stamp * 1e9),
         position=np.array([getattr(values, name) / MILLIDEGREES for name in _JOINTS]),
-        velocity=np.array([motor.motor_speed * 1e-3 for motor in m.motors_fast]),
-        effort=np.array([motor.effort * 1e-3 * k for motor, k in zip(m.motors_fast, scale, strict=True)]),
-        gripper=m.gripper.grippers_angle * 1e-6,
-        gripper_effort=m.gripper.grippers_effort * 1e-3,
+        velocity=np.array([motor.motor_speed * 1e-3 for motor in fast]),
+        effort=np.array([motor.effort * 1e-3 * k for motor, k in zip(fast, scale, strict=True)]),
+        gripper=gripper.grippers_angle * 1e-6,
+        gripper_effort=gripper.grippers_effort * 1e-3,
         enabled=tuple(bool(int(motor.foc_status_code) & _ENABLED_BIT) for motor in m.motors_slow),
     )
 
@@ -80,6 +94,7 @@ def state(m: Messages, scale: tuple[float, ...]) -> ArmState:
 def report(m: Messages, pose: bool, **known: Any) -> ArmReport:
     """Status word and bits of the newest frames, the flange if `pose`; ages and counters are the caller's, in `known`."""
     word, gripper_bits = m.status.arm_status, int(m.gripper.status_code)
+    slow = m.motors_slow
     errors = int(word.err_code)  # 0x2A1 byte 6 << 8 | byte 7
     return ArmReport(
         ctrl_mode=int(word.ctrl_mode),
@@ -91,13 +106,13 @@ def report(m: Messages, pose: bool, **known: Any) -> ArmReport:
         flange=_flange(m.sdk) if pose else None,
         gripper_enabled=bool(gripper_bits & _ENABLED_BIT),
         gripper_bits=gripper_bits,
-        motor_bits=tuple(int(motor.foc_status_code) for motor in m.motors_slow),
+        motor_bits=tuple(int(motor.foc_status_code) for motor in slow),
         status_stamp_ns=int(m.status.time_stamp * 1e9),
         joint_stamp_ns=int(m.joints.time_stamp * 1e9),
         currents=tuple(motor.current * 1e-3 for motor in m.motors_fast),
-        voltages=tuple(motor.vol * 0.1 for motor in m.motors_slow),
-        driver_temperatures=tuple(float(motor.foc_temp) for motor in m.motors_slow),
-        motor_temperatures=tuple(float(motor.motor_temp) for motor in m.motors_slow),
+        voltages=tuple(motor.vol * 0.1 for motor in slow),
+        driver_temperatures=tuple(float(motor.foc_temp) for motor in slow),
+        motor_temperatures=tuple(float(motor.motor_temp) for motor in slow),
         **known,
     )
 

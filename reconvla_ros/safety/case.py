@@ -160,6 +160,13 @@ class Case:
         room = self.state.room
         return room is not None and self.dt is not None and room.holds(self.way, self.opening)
 
+    @cached_property
+    def inside(self) -> bool:
+        """Whether TCP, and what is ahead, is inside its box and above the table."""
+        low, high = self.limits.sides
+        here = all(a <= v <= b for v, a, b in zip(self.position, low, high, strict=True))
+        return here and (self.command.ahead is None or self.command.joints is None or self.free)
+
     def seen(self) -> tuple[Look | None, Room | None]:
         """What the next tick may build on."""
         if "looks" not in self.__dict__:
@@ -167,9 +174,9 @@ class Case:
         look = self.looks[0].row(0)
         assert self.command.joints is not None
         limits, tcp = self.limits, look.tcp[0]
-        low = np.array([*limits.workspace_lower[:2].tolist(), limits.floor])
-        sides = np.minimum(tcp - low, limits.workspace_upper - tcp)
-        spare = min(float((look.clearance[0] - limits.body_bounds).min()), float(sides.min()))
+        low, high = limits.sides
+        sides = (min(v - a, b - v) for v, a, b in zip(tcp.tolist(), low, high, strict=True))
+        spare = min(float((look.clearance[0] - limits.body_bounds).min()), *sides)
         return look, Room(self.command.joints, self.opening, spare)
 
     @cached_property

@@ -225,6 +225,15 @@ class Limits:
         rows = (self.joint_lower, self.soft_lower, self.soft_upper, self.joint_upper)
         return list(zip(*(row.tolist() for row in rows), strict=True))
 
+    @cached_property
+    def sides(self) -> tuple[list[float], list[float]]:
+        """Low and high corner of the TCP's box above the table, as plain floats [m]."""
+        return [*self.workspace_lower[:2].tolist(), self.floor], self.workspace_upper.tolist()
+
+    def in_margin(self, joints: list[float]) -> bool:
+        """Whether a joint is within the margin of its range, or outside it [rad]."""
+        return any(not low <= v <= high for v, (_, low, high, _) in zip(joints, self._ranges, strict=True))
+
     def allowed_range(self, joints: list[float]) -> list[tuple[float, float]]:
         """Where each joint may go from `joints` [rad]: inside the margin, and from within it inward or nowhere."""
         return [

@@ -34,12 +34,14 @@ def distance(case: Case) -> Ruling:
 
 def workspace(case: Case) -> Ruling:
     """The box for the TCP."""
-    return _box(case, case.limits.workspace_lower.tolist(), case.limits.workspace_upper.tolist())
+    return (
+        None if case.inside else _box(case, case.limits.workspace_lower.tolist(), case.limits.workspace_upper.tolist())
+    )
 
 
 def floor(case: Case) -> Ruling:
     """The TCP above the table, or above the lower side of the box, whichever is higher."""
-    return _box(case, [-_INF, -_INF, case.limits.floor], [_INF, _INF, _INF])
+    return None if case.inside else _box(case, [-_INF, -_INF, case.limits.floor], [_INF, _INF, _INF])
 
 
 def _box(case: Case, lower: list[float], upper: list[float]) -> Ruling:
@@ -97,7 +99,10 @@ def joint_range(case: Case) -> Ruling:
     joints, limits = case.command.joints, case.limits
     if joints is None:
         return None
-    asked, ranges = joints.tolist(), limits.allowed_range(case.state.joints.tolist())
+    asked = joints.tolist()
+    if not limits.in_margin(asked):
+        return None
+    ranges = limits.allowed_range(case.state.joints.tolist())
     inside = [min(max(v, low), high) for v, (low, high) in zip(asked, ranges, strict=True)]
     outside = [abs(v - w) for v, w in zip(asked, inside, strict=True)]
     joint = outside.index(max(outside))
