@@ -44,7 +44,6 @@ _SLACK = 0.1  # [rad]
 _NEAR_ZERO = 0.03  # [rad] two frames at the largest speed
 _SETTLED_NS = 300_000_000
 _SLOW_NS = 100_000_000  # four rounds of 0x261..0x266
-_BACK_NS = 1_000_000_000  # after a pause, within which an arm without power may turn out to have fallen
 _PAUSE_NS = 300_000_000  # the feedback was away: what comes after it is not judged by what was before
 
 
@@ -81,7 +80,8 @@ class FeedbackWatch:
         self._good: list[float] | None = None
         self._odd: list[float] = []  # the newest frame, good or not
         self._odd_ns = 0  # since when they agree with each other
-        self._paused_ns = -_BACK_NS  # end of the last pause
+        self._paused_ns = -_SLOW_NS  # end of the last pause
+        self._lost = False  # nothing was believed since then
         self._step = 0.0  # [s] between the last good frame and the next one
         self._joints: list[float] = []
         self._bad = _FINE  # zero or jump, until it is over
@@ -123,17 +123,15 @@ class FeedbackWatch:
             self._step, self._odd_ns = min(dt, _PAUSE_NS / 1e9), now_ns
         elif (zero and powered) or _off(joints, odd)[0] > _HARD * dt + _SLACK:
             self._odd_ns = now_ns
-        self._paused_ns = now_ns if pause else self._paused_ns
+        if pause:
+            self._lost, self._paused_ns = True, now_ns
         if zero and now_ns - self._paused_ns < _SLOW_NS:
             return _FINE
         off, joint = _off(joints, good)
-        settled = (
-            now_ns - self._odd_ns >= _SETTLED_NS
-            or (pause and not zero)
-            or (zero and not powered and now_ns - self._paused_ns < _BACK_NS)
-        )
+        anywhere = self._lost and not (zero and powered)
+        settled = now_ns - self._odd_ns >= _SETTLED_NS or anywhere
         if off <= (_NEAR_ZERO if zero else _HARD * self._step + _SLACK) or settled:
-            self._good = joints
+            self._good, self._lost = joints, False
             return _FINE
         if zero:
             return Finding("feedback_zero", f"every joint reads 0, joint{joint + 1} was at {good[joint]:.3f} rad")

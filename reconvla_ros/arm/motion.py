@@ -293,9 +293,8 @@ class Motion:
 def motion_of(config: DriverConfig, kinematics: Kinematics, limits: Limits) -> Motion:
     """The motion that the parameters describe."""
     period = 1.0 / config.rate
-    trajectory = JointTrajectory(
-        period, config.joint_speed, config.joint_acceleration, config.joint_jerk, config.stop_acceleration
-    )
+    bounds = (config.joint_speed, config.joint_acceleration, config.joint_jerk)
+    trajectory = JointTrajectory(period, *bounds, config.stop_acceleration, config.stop_jerk)
     governor = Governor(kinematics, limits, period, config.branch_jump, config.workspace_slack)
     effort = ExternalEffort(limits.body) if config.mounting in ("keep", "upright") else None
     return Motion(kinematics, limits, trajectory, period, config.gripper_speed, governor, effort)

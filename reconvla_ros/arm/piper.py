@@ -157,6 +157,7 @@ class PiperArm:
             self._firmware = self._inspector.firmware()
         return feedback.report(
             messages, pose,
+            **messages.health(now),
             firmware=self._firmware,
             status_age=self._status.age(messages.status.time_stamp, now),
             joint_age=self._joints.age(messages.joints.time_stamp, now),

@@ -16,6 +16,7 @@ from reconvla_ros.types import N_JOINTS, ArmState, Pose
 
 MILLIDEGREES = 1000.0 * 180.0 / math.pi  # per rad
 _ENABLED_BIT = 1 << 6
+_HEALTH_PERIOD_NS = 25_000_000
 _MOTORS = tuple(f"motor_{i}" for i in range(1, N_JOINTS + 1))
 _JOINTS = tuple(f"joint_{i}" for i in range(1, N_JOINTS + 1))
 
@@ -59,6 +60,8 @@ class Messages:
         self._gripper, self._fast, self._slow = (
             sdk.GetArmGripperMsgs(), sdk.GetArmHighSpdInfoMsgs(), sdk.GetArmLowSpdInfoMsgs()
         )  # fmt: skip
+        self._health: dict[str, tuple[float, ...]] = {}
+        self._health_ns = -_HEALTH_PERIOD_NS
 
     @property
     def gripper(self) -> Any:
@@ -74,6 +77,19 @@ class Messages:
     def motors_slow(self) -> list[Any]:
         """Per joint, of 0x261..0x266."""
         return [getattr(self._slow, name) for name in _MOTORS]
+
+    def health(self, now_ns: int) -> dict[str, tuple[float, ...]]:
+        """Fields of `ArmReport` by which nothing is decided within a tick; read anew as often as 0x261..0x266 come, 40 Hz."""
+        if now_ns - self._health_ns >= _HEALTH_PERIOD_NS:
+            fast, slow = self.motors_fast, self.motors_slow
+            self._health_ns = now_ns
+            self._health = {
+                "currents": tuple(motor.current * 1e-3 for motor in fast),
+                "voltages": tuple(motor.vol * 0.1 for motor in slow),
+                "driver_temperatures": tuple(float(motor.foc_temp) for motor in slow),
+                "motor_temperatures": tuple(float(motor.motor_temp) for motor in slow),
+            }
+        return self._health
 
 
 def state(m: Messages, scale: tuple[float, ...]) -> ArmState:
@@ -109,10 +125,6 @@ def report(m: Messages, pose: bool, **known: Any) -> ArmReport:
         motor_bits=tuple(int(motor.foc_status_code) for motor in slow),
         status_stamp_ns=int(m.status.time_stamp * 1e9),
         joint_stamp_ns=int(m.joints.time_stamp * 1e9),
-        currents=tuple(motor.current * 1e-3 for motor in m.motors_fast),
-        voltages=tuple(motor.vol * 0.1 for motor in slow),
-        driver_temperatures=tuple(float(motor.foc_temp) for motor in slow),
-        motor_temperatures=tuple(float(motor.motor_temp) for motor in slow),
         **known,
     )
 

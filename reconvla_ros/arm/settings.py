@@ -81,6 +81,9 @@ class DriverConfig:
     joint_jerk: float = param(
         50.0, "smoothness of the motion; lower is softer and later", unit="rad/s^3", low=1.0, high=1000.0
     )
+    stop_jerk: float = param(
+        200.0, "smoothness of the end of a motion (starvation, cancel, SIGTERM)", unit="rad/s^3", low=1.0, high=2000.0
+    )
     tcp_speed: float = param(0.10, "largest speed of the TCP", unit="m/s", low=0.001, high=1.0)
     tcp_angular_speed: float = param(0.5, "largest turning speed of the TCP", unit="rad/s", low=0.001, high=3.0)
     workspace_lower: tuple[float, ...] = param((0.08, -0.45, -0.20), "box for the TCP in base_link", unit="m", length=3)

@@ -66,12 +66,19 @@ class JointTrajectory:
     Args:
         period: one tick [s].
         velocity, acceleration, jerk: bounds per joint [rad/s], [rad/s^2], [rad/s^3].
-        stop_acceleration: bound while stopping [rad/s^2], at least `acceleration`.
+        stop_acceleration, stop_jerk: bounds while stopping [rad/s^2], [rad/s^3], at least those of moving.
     """
 
     def __init__(
-        self, period: float, velocity: float, acceleration: float, jerk: float, stop_acceleration: float
+        self,
+        period: float,
+        velocity: float,
+        acceleration: float,
+        jerk: float,
+        stop_acceleration: float,
+        stop_jerk: float = 0.0,
     ) -> None:
+        self._jerk, self._stop_jerk = jerk, max(jerk, stop_jerk)
         self._period, self._velocity = period, velocity
         self._normal, self._braking = acceleration, max(acceleration, stop_acceleration)
         self._ruckig = Ruckig(N_JOINTS, period)
@@ -90,7 +97,7 @@ class JointTrajectory:
         self._stop_input.control_interface = ControlInterface.Velocity
         self._stop_input.synchronization = Synchronization.Time
         self._stop_input.max_acceleration = [self._braking] * N_JOINTS
-        self._stop_input.max_jerk = [jerk] * N_JOINTS
+        self._stop_input.max_jerk = [self._stop_jerk] * N_JOINTS
         self._stopping = True
         self.reset(np.zeros(N_JOINTS))
         _LIVING.add(self)
@@ -159,6 +166,7 @@ class JointTrajectory:
         target = [float(v) for v in joints]
         if self._stopping or target != list(self._input.target_position):  # or what `_nudged` took off stays off
             self._input.max_acceleration = [self._normal] * N_JOINTS
+            self._input.max_jerk = [self._jerk] * N_JOINTS
         self._stopping = False
         self._input.control_interface = ControlInterface.Position
         self._input.target_position = target
@@ -173,6 +181,7 @@ class JointTrajectory:
         self._stopping = True
         self._input.control_interface = ControlInterface.Velocity
         self._input.max_acceleration = [self._braking] * N_JOINTS
+        self._input.max_jerk = [self._stop_jerk] * N_JOINTS
         self._input.target_velocity = [0.0] * N_JOINTS
         self._input.target_acceleration = [0.0] * N_JOINTS
 
@@ -205,8 +214,7 @@ class JointTrajectory:
     def braking_point(self, lower: Float, upper: Float) -> Float:
         """About where a stop from here would end (6,) [rad], inside `lower`..`upper`."""
         speed = self.velocity
-        jerk = self._input.max_jerk[0]
-        ahead = speed * (np.abs(speed) / (2.0 * self._normal) + self._normal / (2.0 * jerk))
+        ahead = speed * (np.abs(speed) / (2.0 * self._normal) + self._normal / (2.0 * self._jerk))
         return np.clip(self.position + ahead, lower, upper)
 
     def step(self) -> tuple[Float, Float]:

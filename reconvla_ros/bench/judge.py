@@ -45,8 +45,7 @@ class Judge:
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self.frames = self.ticks = self.freezes = self.seeds = 0
-        self.frozen_ticks: list[int] = []
-        self.violations: Counter[str] = Counter()
+        self.frozen_ticks, self.violations = list[int](), Counter[str]()
         self.examples: dict[str, list[str]] = {}
         self.extremes = {"joint_speed": 0.0, "joint_acceleration": 0.0, "tcp_speed": 0.0, "way": 0.0}
         self._asked: Counter[str] = Counter()
