@@ -41,6 +41,7 @@ def _let_go() -> None:
 Snapshot = tuple[list[float], list[float], list[float], bool]  # position, velocity, acceleration, done
 
 _NUDGES = (1.0, 0.999, 0.99, 0.9)  # of the acceleration bound
+_EASED = 1e-6  # [rad/s^2]
 REST_VELOCITY = 1e-6  # [rad/s] below it in every joint the motion is over
 
 
@@ -162,7 +163,12 @@ class JointTrajectory:
         self._input.max_velocity = [self._velocity * share] * N_JOINTS
 
     def set_target(self, joints: Float) -> None:
-        """Go to `joints` (6,) and stand still there."""
+        """Go to `joints` (6,) and stand still there.
+
+        Braking is harder than moving may be: until it has eased off the target is not taken; the caller asks again next tick.
+        """
+        if self._stopping and max(map(abs, self._input.current_acceleration)) > self._normal + _EASED:
+            return
         target = [float(v) for v in joints]
         if self._stopping or target != list(self._input.target_position):  # or what `_nudged` took off stays off
             self._input.max_acceleration = [self._normal] * N_JOINTS

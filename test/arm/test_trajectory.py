@@ -88,3 +88,22 @@ def test_a_way_between_two_kinds_of_profile_is_found() -> None:
     path = run(motion, 1000)
     assert np.allclose(path[-1], [0.0, 1.0, -0.87, 0.0, 0.92, 0.0], atol=1e-6)
     assert np.abs(np.diff(path, n=2, axis=0)).max() <= 2.0 * DT**2 * 1.01
+
+
+def test_a_target_in_the_middle_of_braking_waits_until_it_has_eased_off() -> None:
+    """Taken at once, the hard braking ran on through the standstill, and the joint went back faster than it may."""
+    trajectory = JointTrajectory(0.005, 0.5, 2.0, 50.0, 5.0, 200.0)
+    trajectory.set_target(np.full(6, 1.0))
+    for _ in range(100):
+        trajectory.step()
+    trajectory.stop()
+    speeds = [trajectory.velocity[0]]
+    for tick in range(200):
+        if tick >= 8:
+            trajectory.set_target(np.zeros(6))
+        speeds.append(trajectory.step()[1][0])
+    change = np.diff(speeds) / 0.005
+    speeding = np.abs(speeds[1:]) > np.abs(speeds[:-1])
+    assert change.min() < -4.0  # it did brake hard
+    assert np.abs(change[speeding]).max() <= 2.0 + 1e-6
+    assert min(speeds) < -0.1  # and then went to the new target
