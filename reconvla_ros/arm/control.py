@@ -244,7 +244,7 @@ class DriverCore:
             powered = found.connected and all(found.enabled)  # a fault or a stop may hide that the power is gone
             if self._history.due(state.stamp_ns):
                 self._history.add(state.stamp_ns, self.kinematics.tcp(state.position).position)
-            self._standstill.update(now_mono_ns, state.position)
+            self._standstill.update(now_mono_ns, state.position, state.velocity)
             self._motion.feel(state.position, state.effort)
             if decision.may_move:
                 self._pursuit.follow(state, now_mono_ns)

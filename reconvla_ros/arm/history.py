@@ -38,22 +38,24 @@ class TcpHistory:
 
 
 class Standstill:
-    """Whether the measured joints stand still. Judged by positions: not every arm says its velocities.
+    """Whether the measured joints stand still, by position and, from an arm that says it, by velocity: feedback that
+    froze while someone pushes the arm stays where it was, but goes on saying that the arm moves.
 
     Args:
-        band: a joint that stays inside it [rad] stands. time: for this long [s].
+        band: a joint that stays inside it [rad] stands. time: for this long [s]. speed: one that says more [rad/s] moves.
     """
 
-    def __init__(self, band: float = 0.005, time: float = 0.1) -> None:
-        self._band, self._time_ns = band, int(time * 1e9)
+    def __init__(self, band: float = 0.005, time: float = 0.1, speed: float = 0.05) -> None:
+        self._band, self._speed, self._time_ns = band, speed, int(time * 1e9)
         self._place: list[float] = []
         self._since_ns = self._now_ns = 0
 
-    def update(self, now_ns: int, joints: Float) -> None:
-        """The joints (6,) [rad] at monotonic `now_ns`."""
+    def update(self, now_ns: int, joints: Float, velocity: Float) -> None:
+        """The joints (6,) [rad] and what they say of their velocity (6,) [rad/s] at monotonic `now_ns`."""
         place = joints.tolist()
         self._now_ns = now_ns
-        if not self._place or any(abs(a - b) > self._band for a, b in zip(place, self._place, strict=True)):
+        moves = not self._place or max(map(abs, velocity.tolist())) > self._speed
+        if moves or any(abs(a - b) > self._band for a, b in zip(place, self._place, strict=True)):
             self._place, self._since_ns = place, now_ns
 
     @property

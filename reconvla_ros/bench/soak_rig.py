@@ -148,8 +148,12 @@ class Rig:
         return self._sensed.position
 
     def push(self, offset: Float, ticks: int = 1) -> None:
-        """Someone moves the joints by `offset` (6,) [rad] in so many ticks; they stay inside their range."""
-        self._pushes = [offset / ticks] * ticks
+        """Someone moves the joints by `offset` (6,) [rad] in so many ticks; they stay inside their range.
+
+        Nobody does while the feedback is stuck: an arm that held still when it froze says nothing that would tell a driver.
+        """
+        if not self.stuck:
+            self._pushes = [offset / ticks] * ticks
 
     def fall_ill(self, faults: Faults, ticks: int) -> None:
         """The arm has these faults for so many ticks."""
@@ -228,7 +232,7 @@ class Rig:
         if self.blocked or self._pushes:
             lower, upper = self.firmware.flash.lower, self.firmware.flash.upper
             position = np.clip(self._sensed.position + (self._pushes.pop() if self._pushes else 0.0), lower, upper)
-            velocity = np.zeros(6)
+            velocity = (position - self._sensed.position) / (self._period_ns / 1e9)
             for joint, angle in enumerate(position.tolist()):
                 self.firmware._smoother.restart(joint, angle)
         opening = drive.opening if drive.gripper_on else self._sensed.opening
@@ -239,7 +243,7 @@ class Rig:
         """The arm's feedback; what the driver's rules do not look at each tick comes at the rate of the slow frames."""
         fast = self.firmware.fast()
         for index, can_id in enumerate(frames.FAST_IDS):
-            if everything or can_id in _EACH_TICK:
+            if everything or self._pushes or can_id in _EACH_TICK:
                 self._say(can_id, fast[8 * index : 8 * index + 8])
         if everything:
             slow = self.firmware.slow()

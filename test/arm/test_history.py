@@ -5,6 +5,7 @@ import numpy as np
 from reconvla_ros.arm.history import Standstill, TcpHistory
 
 MS = 1_000_000
+STANDS = np.zeros(6)
 
 
 def test_nearest_by_stamp_and_the_newest_when_nothing_is_near() -> None:
@@ -29,10 +30,18 @@ def test_an_arm_stands_when_no_joint_leaves_its_band_for_the_time() -> None:
     standstill = Standstill(band=0.01, time=0.1)
     assert not standstill.still
     for tick in range(40):  # creeps by 1 mrad each 5 ms: every 50 ms out of the band
-        standstill.update(tick * 5_000_000, np.full(6, 0.001 * tick))
+        standstill.update(tick * 5_000_000, np.full(6, 0.001 * tick), STANDS)
         assert not standstill.still
     for tick in range(40, 70):
-        standstill.update(tick * 5_000_000, np.full(6, 0.039))
+        standstill.update(tick * 5_000_000, np.full(6, 0.039), STANDS)
     assert standstill.still
-    standstill.update(70 * 5_000_000, np.array([0.039, 0.039, 0.2, 0.039, 0.039, 0.039]))
+    standstill.update(70 * 5_000_000, np.array([0.039, 0.039, 0.2, 0.039, 0.039, 0.039]), STANDS)
+    assert not standstill.still
+
+
+def test_an_arm_that_says_it_moves_does_not_stand_wherever_it_says_it_is() -> None:
+    """Feedback froze while the arm was pushed, and the place it had frozen at was taken for where the arm stood."""
+    standstill = Standstill()
+    for tick in range(60):
+        standstill.update(tick * 5_000_000, np.full(6, 0.1), np.array([0.0, 0.0, 0.3, 0.0, 0.0, 0.0]))
     assert not standstill.still
