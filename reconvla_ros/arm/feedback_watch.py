@@ -17,8 +17,8 @@ Zero. All joints exactly zero, and the last good joints were not within `_NEAR_Z
 zero at once, unless the arm lies in its rest pose, and then the frames before have led there. However long the feedback was
 away, nothing is granted for it: near the rest pose zeros would pass for a motion, and the arm would be sent there. Only an
 arm that comes back without power is believed: it may have fallen into its rest pose, and the preflight looks before it gets
-power. So after a pause zeros are judged when the slower frames, which say of the power, have come, too; the fault of the pause
-lasts longer than that.
+power. So after a pause zeros are judged when the slower frames, which say of the power, have come, too; until then they are
+`feedback_pending`.
 
 Jump. A joint that is further from the last good place than `_HARD` speed takes it in the time between the two frames,
 plus `_SLACK`: frames that a busy host reads late come closer together than they were made; 0.1 rad are 33 ms at the
@@ -56,6 +56,7 @@ class Finding:
 
 
 _FINE = Finding()
+_PENDING = Finding("feedback_pending", "the arm says zero after a pause; its slower frames are waited for")
 
 
 def _off(a: list[float], b: list[float]) -> tuple[float, int]:
@@ -126,7 +127,7 @@ class FeedbackWatch:
         if pause:
             self._lost, self._paused_ns = True, now_ns
         if zero and now_ns - self._paused_ns < _SLOW_NS:
-            return _FINE
+            return _PENDING
         off, joint = _off(joints, good)
         anywhere = self._lost and not (zero and powered)
         settled = now_ns - self._odd_ns >= _SETTLED_NS or anywhere

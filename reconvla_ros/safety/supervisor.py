@@ -38,7 +38,7 @@ class Facts:
     enabled: tuple[bool, ...] = (True,) * 6
     moving: bool = False
     words: tuple[str, str] = ("", "")
-    feedback: str = ""  # "feedback_zero", "feedback_jump" or "feedback_frozen" where it is wrong though it arrives
+    feedback: str = ""  # "feedback_zero", "_jump", "_frozen" or "_pending" where it is not to be trusted
     feedback_words: str = ""
     link: str = ""  # what is known of a lost bus
     hottest: float = 0.0  # of motors and their drivers [C]
@@ -70,9 +70,9 @@ MOTOR_FAULT_BITS = 0b1011_1110
 CLEAR_AFTER = 0.5  # [s] a fault that clears itself must have been gone for this long
 
 
-def _wrong(name: str) -> Fault:
+def _wrong(name: str, latched: bool = True) -> Fault:
     """Feedback that arrives and is wrong; only a person can say that it is right again."""
-    return Fault(name, lambda f, s: f.feedback == name, True, lambda f: f.feedback_words, blind=True)
+    return Fault(name, lambda f, s: f.feedback == name, latched, lambda f: f.feedback_words, blind=True)
 
 
 FAULTS: tuple[Fault, ...] = (
@@ -88,6 +88,7 @@ FAULTS: tuple[Fault, ...] = (
         blind=True,
     ),
     *(_wrong(name) for name in ("feedback_zero", "feedback_jump", "feedback_frozen")),
+    _wrong("feedback_pending", latched=False),
     Fault(
         "arm_status",
         lambda f, s: f.arm_status != 0,

@@ -187,11 +187,11 @@ def test_an_arm_without_power_may_have_fallen_into_its_rest_pose() -> None:
     bench.powered = False
     bench.tick += 400
     bench.feed(0.5, lambda t: np.zeros(6), None)
-    assert set(bench.names) == {""}
+    assert set(bench.names) == {"", "feedback_pending"} and bench.names[-1] == ""
     bench.feed(0.5, still, None)
     bench.tick += 400
     bench.feed(0.05, lambda t: np.zeros(6) if t < 0.02 else np.full(6, 2e-4), None)  # not quite zero, after all
-    assert set(bench.names) == {"", "feedback_jump"} and bench.names[-1] == ""
+    assert set(bench.names) == {"", "feedback_pending", "feedback_jump"} and bench.names[-1] == ""
     bench.powered = True  # the slow frames came late, and the arm has power after all
     bench.feed(0.5, still, None)
     bench.tick += 400

@@ -14,6 +14,7 @@ BAD = {
     "feedback_zero": {"feedback": "feedback_zero"},
     "feedback_jump": {"feedback": "feedback_jump"},
     "feedback_frozen": {"feedback": "feedback_frozen"},
+    "feedback_pending": {"feedback": "feedback_pending"},
     "arm_status": {"arm_status": 7},
     "joint_comm": {"comm_bits": 0b100},
     "motor": {"motor_bits": (64, 64, 66, 64, 64, 64)},
