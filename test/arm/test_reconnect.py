@@ -40,7 +40,7 @@ def test_a_dead_bus_is_noticed_in_time_and_afterwards_only_a_new_request_moves(
     address: BusAddress, drive: Callable[..., Driver]
 ) -> None:
     with simulated(address) as sim:
-        driver = drive()
+        driver = drive(feedback_stale=0.05)
         driver.start_moving()
         sim.faults, dead = Faults(bus_dead=True), time.monotonic()
         assert wait_for(lambda: driver.state() is State.FAULT)
@@ -144,7 +144,7 @@ def test_a_fault_freezes_the_target_and_is_named(
     address: BusAddress, drive: Callable[..., Driver], fault: Faults, name: str
 ) -> None:
     with simulated(address) as sim:
-        driver = drive(feedback_stale=0.5)  # a busy machine is late; that is not what is tried here
+        driver = drive()
         driver.start_moving()
         assert wait_for(lambda: driver.joints()[1] > 0.4, 20.0), driver.reason()
         sim.faults, struck = fault, time.monotonic()
