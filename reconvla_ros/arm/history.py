@@ -45,7 +45,7 @@ class Standstill:
         band: a joint that stays inside it [rad] stands. time: for this long [s]. speed: one that says more [rad/s] moves.
     """
 
-    def __init__(self, band: float = 0.005, time: float = 0.1, speed: float = 0.05) -> None:
+    def __init__(self, band: float = 0.005, time: float = 0.1, speed: float = 0.02) -> None:
         self._band, self._speed, self._time_ns = band, speed, int(time * 1e9)
         self._place: list[float] = []
         self._since_ns = self._now_ns = 0
