@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -87,6 +88,18 @@ def soak(
     return total | tables | {"seed": seed, "episodes": done, "seconds": round(time.monotonic() - begin, 1)}
 
 
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would go on with all that waits, unseen."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
 def _run(sizes: dict[int, int], seed: int, workers: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """(number, result) of each episode in the order of their numbers, whoever ends first."""
     if workers <= 1 or len(sizes) == 1:
@@ -99,7 +112,9 @@ def _run(sizes: dict[int, int], seed: int, workers: int) -> Iterator[tuple[int, 
     # A fresh interpreter each: threads of this one (the SDK's, a pool's) do not survive a fork.
     with (
         without_script(),
-        ProcessPoolExecutor(min(workers, len(sizes)), multiprocessing.get_context("spawn")) as pool,
+        ProcessPoolExecutor(
+            min(workers, len(sizes)), multiprocessing.get_context("spawn"), initializer=_end_with_parent
+        ) as pool,
     ):
         futures = {pool.submit(episode, size, seed * _SEEDS + number): number for number, size in sizes.items()}
         for future in as_completed(futures):
