@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -9,6 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+
+def take_turn() -> str:
+    """A round-robin real-time turn for this thread, its threads and processes to come; says what came of it."""
+    if not hasattr(os, "sched_setscheduler"):
+        return "off"
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    except PermissionError:
+        return "not allowed (docs/how-to/real-time.md)"
+    return "round-robin 1"
 
 
 @dataclass(frozen=True)

@@ -113,9 +113,7 @@ class Motion:
         reference = self._anchored()
         result = check(Command(pose.position, pose.quaternion, None, gripper, age), reference, self._limits)
         if result.verdict is not Verdict.REFUSED:
-            if (
-                self._governor.goal is None
-            ):  # the seed of the branch is where the motion is, not where an errand would have ended
+            if self._governor.goal is None:  # the branch is that of the motion, not of where an errand would have ended
                 self._governor.restart(self._braking_point())
             result = self._governor.reach(result, reference)
         if result.verdict is Verdict.REFUSED:

@@ -13,10 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from reconvla_ros.arm import firmware
-from reconvla_ros.arm.gravity import gravity_torque
 from reconvla_ros.arm.kinematics import Kinematics
 from reconvla_ros.arm.piper_feedback import MILLIDEGREES
 from reconvla_ros.errors import ArmError
+from reconvla_ros.safety.body import Body
+from reconvla_ros.safety.effort import gravity_torque
 from reconvla_ros.types import N_JOINTS, Float
 
 _CAN = 1  # ctrl_mode
@@ -97,7 +98,7 @@ class MitMode:
 
     def __init__(self, kp: float, kd: float, gripper: bool) -> None:
         self._kp, self._kd, self._gripper = kp, kd, gripper
-        self._kinematics = Kinematics()
+        self._body = Body()  # MIT is refused on the firmware with the older zeros
         self._scale: Float = np.ones(N_JOINTS)
 
     def require(self, version: str) -> None:
@@ -113,7 +114,7 @@ class MitMode:
 
     def target(self, sdk: Any, position: Float) -> None:
         """0x15A..0x15F. The target rests at each instant: velocity 0."""
-        torque = gravity_torque(self._kinematics, position, self._gripper) / self._scale
+        torque = gravity_torque(self._body, position, self._gripper) / self._scale
         for joint in range(N_JOINTS):
             feed = min(max(float(torque[joint]), -_MIT_TORQUE), _MIT_TORQUE)
             sdk.JointMitCtrl(joint + 1, float(position[joint]), 0.0, self._kp, self._kd, feed)

@@ -36,7 +36,6 @@ class Pursuit:
         self.asked: Asked | None = None
         self.trail = Trail()
         self._retrace: Retrace | None = None
-        self._pace = 1.0
         self._errand = False  # a joint goal of the driver itself; it ends when the motion has arrived
 
     def follow(self, state: ArmState, now_mono_ns: int) -> None:
@@ -80,7 +79,6 @@ class Pursuit:
             return why[1]
         assert self._motion.reference is not None
         self._retrace = Retrace(way, bounds, self._motion.reference.joints, period)
-        self._pace = bounds.pace
         return ""
 
     def remember(self, now_mono_ns: int, joints: Float) -> None:
@@ -100,7 +98,7 @@ class Pursuit:
         if retrace is None or reference is None:
             return
         target = retrace.target(now_mono_ns, reference.joints, reference.position)
-        if target is None or self._motion.set_joints(target, None, self._pace).verdict is Verdict.REFUSED:
+        if target is None or self._motion.set_joints(target, None, retrace.pace).verdict is Verdict.REFUSED:
             self.trail.cut(retrace.left)
             self._retrace = None
             self._motion.stop()

@@ -100,6 +100,11 @@ class Retrace:
         self._gone = 0.0
 
     @property
+    def pace(self) -> float:
+        """Share of the speed limits to go at."""
+        return self._bounds.pace
+
+    @property
     def left(self) -> int:
         """How many points of the path have not been reached."""
         return len(self._way) - self._index

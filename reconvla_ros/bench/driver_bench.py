@@ -12,8 +12,9 @@ from typing import Any
 
 import psutil
 
+from reconvla_ros.arm.loop import take_turn
 from reconvla_ros.bench import driver_bench_ik, driver_bench_loop
-from reconvla_ros.bench.driver_bench_arm import CONDITIONS, Session, give_turn_back, load, take_turn
+from reconvla_ros.bench.driver_bench_arm import CONDITIONS, Session, give_turn_back, load
 
 NAMES = ("B10", "B11", "B12")
 _QUIET = 15.0  # [%] of all processors: above it, somebody else is at work and the host is not quiet
@@ -50,7 +51,7 @@ def measure(
         progress("B12: inverse kinematics")
         result["B12"] = driver_bench_ik.measure()
     if {"B10", "B11"} & set(names):
-        host["realtime"] = take_turn(realtime)
+        host["realtime"] = take_turn() if realtime == "auto" else "off"
         try:
             result |= _with_arm(names, seconds, rounds, progress)
         finally:

@@ -49,24 +49,6 @@ _STEPS, _STEP_DT = 10, 0.1  # of a chunk [1], [s]
 _CHUNK_EVERY = 0.5  # [s] a new chunk before the last one ends, as a policy gives them
 
 
-def take_turn(wanted: str) -> str:
-    """The real-time turn that the driver node and the simulator take (`nodes.process`), for this process and its children.
-
-    Args:
-        wanted: "auto" takes it where the system allows it, "off" does not.
-
-    Returns:
-        what came of it.
-    """
-    if wanted == "off" or not hasattr(os, "sched_setscheduler"):
-        return "off"
-    try:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-    except PermissionError:
-        return "not allowed (docs/how-to/real-time.md)"
-    return "round-robin 1"
-
-
 def give_turn_back() -> None:
     """An ordinary thread again."""
     if hasattr(os, "sched_setscheduler"):

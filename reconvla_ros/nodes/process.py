@@ -15,6 +15,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
+from reconvla_ros.arm.loop import take_turn
 from reconvla_ros.errors import ReconVlaError
 from reconvla_ros.graph import REALTIME
 from reconvla_ros.nodes import params
@@ -59,20 +60,10 @@ def _wake_on_signal(executor: SingleThreadedExecutor) -> None:
 _SIGNAL_SOCKETS: list[socket.socket] = []  # kept open for the life of the process
 
 
-def _take_turn() -> str:
-    """A round-robin real-time turn for all threads to come, where the graph asks for it; says what came of it."""
-    if os.environ.get(REALTIME) != "1" or not hasattr(os, "sched_setscheduler"):
-        return "off"
-    try:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-    except PermissionError:
-        return "not allowed (docs/how-to/real-time.md)"
-    return "round-robin 1"
-
-
 def run(factory: Callable[[], ManagedNode], args: list[str] | None = None) -> int:
     """Spin one node until SIGINT or SIGTERM; returns the exit status (2 = something the user can fix)."""
-    turn = _take_turn()  # before any thread starts: threads inherit it
+    # Where the graph asks for it, and before any thread starts: threads inherit it.
+    turn = take_turn() if os.environ.get(REALTIME) == "1" else "off"
     rclpy.init(args=args if args is not None else sys.argv, signal_handler_options=SignalHandlerOptions.NO)
     stopping = threading.Event()
     executor = SingleThreadedExecutor()

@@ -20,27 +20,28 @@ SAMPLES = 3  # so many measurements in a row must agree that something pushes
 _FINGERS = (0.0, 0.0, 0.118)  # [m] both fingers together, in tool0; one more is the same left and right
 
 
-def _centres() -> tuple[Float, Float]:
-    """Mass (6,) [kg] and mass times centre of mass (6, 4) [kg m, kg] of each link, the gripper with link6."""
+def _centres(gripper: bool) -> tuple[Float, Float]:
+    """Mass that each joint carries (6,) [kg]; mass times centre of mass (6, 4) [kg m, kg] of each link, a gripper with link6."""
     mass, first = np.zeros(N_JOINTS), np.zeros((N_JOINTS, 4))
     parts = [(link, BODIES[f"link{link + 1}"].mass, BODIES[f"link{link + 1}"].com) for link in range(N_JOINTS)]
-    parts.append((N_JOINTS - 1, BODIES["gripper_base"].mass, BODIES["gripper_base"].com))
-    parts.append((N_JOINTS - 1, 2.0 * BODIES["finger"].mass, _FINGERS))
+    if gripper:
+        parts.append((N_JOINTS - 1, BODIES["gripper_base"].mass, BODIES["gripper_base"].com))
+        parts.append((N_JOINTS - 1, 2.0 * BODIES["finger"].mass, _FINGERS))
     for link, kilograms, com in parts:
         mass[link] += kilograms
         first[link] += kilograms * np.array([*com, 1.0])
-    return mass, first
+    return np.cumsum(mass[::-1])[::-1], first
 
 
-_MASS, _FIRST = _centres()
-_OUTWARD = np.cumsum(_MASS[::-1])[::-1]  # mass that each joint carries (6,) [kg]
+_CENTRES = {gripper: _centres(gripper) for gripper in (False, True)}
 
 
-def gravity_torque(body: Body, joints: Float) -> Float:
-    """What the joints (6,) [rad] must give to carry the arm (6,) [N m], positive along the joint."""
+def gravity_torque(body: Body, joints: Float, gripper: bool = True) -> Float:
+    """What the joints (6,) [rad] must give to carry the arm (6,) [N m], positive along the joint; `gripper` is fitted or not."""
+    outward, first = _CENTRES[gripper]
     frames = body.frames(joints[None])[0]
-    moment = np.cumsum((frames @ _FIRST[:, :, None])[::-1, :3, 0], axis=0)[::-1]
-    lever = moment - _OUTWARD[:, None] * frames[:, :3, 3]
+    moment = np.cumsum((frames @ first[:, :, None])[::-1, :3, 0], axis=0)[::-1]
+    lever = moment - outward[:, None] * frames[:, :3, 3]
     axis = frames[:, :3, 2]
     return GRAVITY * (axis[:, 0] * lever[:, 1] - axis[:, 1] * lever[:, 0])
 

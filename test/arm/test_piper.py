@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from arm_contract import ArmContract, wait_for  # type: ignore[import-not-found]
-from simulated import free_address, simulated  # type: ignore[import-not-found]
 
 from reconvla_ros.arm.bus import BusAddress, open_bus
 from reconvla_ros.arm.kinematics import Kinematics
@@ -15,25 +13,6 @@ from reconvla_ros.arm.piper_feedback import Freshness
 from reconvla_ros.errors import BusError
 from reconvla_ros.sim.arm_on_can import SimulatedArm
 from reconvla_ros.types import JointCommand
-
-
-@pytest.fixture
-def address() -> BusAddress:
-    return free_address()
-
-
-@pytest.fixture
-def sim(address: BusAddress) -> Iterator[SimulatedArm]:
-    with simulated(address) as arm:
-        yield arm
-
-
-@pytest.fixture
-def arm(address: BusAddress, sim: SimulatedArm) -> Iterator[PiperArm]:
-    piper = PiperArm(address)
-    piper.open()
-    yield piper
-    piper.close()
 
 
 class TestPiperArm(ArmContract):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from arm_contract import wait_for  # type: ignore[import-not-found]
-from simulated import free_address, simulated  # type: ignore[import-not-found]
 
 from reconvla_ros.arm.bus import BusAddress
 from reconvla_ros.arm.control import DriverCore
@@ -21,25 +19,6 @@ from reconvla_ros.tables import JOINT_LOWER, JOINT_UPPER
 
 TENTH = math.radians(0.1)
 CORRUPTED = math.radians(-0.1)
-
-
-@pytest.fixture
-def address() -> BusAddress:
-    return free_address()
-
-
-@pytest.fixture
-def sim(address: BusAddress) -> Iterator[SimulatedArm]:
-    with simulated(address) as arm:
-        yield arm
-
-
-@pytest.fixture
-def arm(address: BusAddress, sim: SimulatedArm) -> Iterator[PiperArm]:
-    piper = PiperArm(address)
-    piper.open()
-    yield piper
-    piper.close()
 
 
 def test_everything_is_read_back(arm: PiperArm, sim: SimulatedArm) -> None:

@@ -14,11 +14,11 @@ from arm_contract import wait_for  # type: ignore[import-not-found]
 from scipy.spatial.transform import Rotation
 from simulated import free_address, simulated  # type: ignore[import-not-found]
 
-from reconvla_ros.arm.gravity import gravity_torque
-from reconvla_ros.arm.kinematics import Kinematics
 from reconvla_ros.arm.piper import PiperArm
 from reconvla_ros.arm.piper_modes import EndPoseMode, MitMode, mode_of, rpy
 from reconvla_ros.errors import ArmError
+from reconvla_ros.safety.body import Body
+from reconvla_ros.safety.effort import gravity_torque
 from reconvla_ros.sim.scenes import make
 from reconvla_ros.sim.world import World
 from reconvla_ros.types import JointCommand
@@ -113,15 +113,13 @@ def test_without_a_gripper_none_is_waited_for_and_none_is_told(
 
 
 def test_gravity_is_that_of_the_simulated_arm() -> None:
-    world, kinematics = World(make("empty")), Kinematics()
+    world, body = World(make("empty")), Body()
     for joints in ([0.0, 1.0, -0.9, 0.0, 0.5, 0.0], [0.4, 1.6, -1.0, 0.7, -0.6, 0.5], [0.0] * 6):
         world.set_joints(np.array(joints))
         mujoco.mj_forward(world.model, world.data)
-        assert (
-            np.abs(world.data.qfrc_bias[:6] - gravity_torque(kinematics, np.array(joints))).max() < 0.1
-        )  # the fingers
-    bare = gravity_torque(kinematics, np.array([0.0, 1.0, -0.9, 0.0, 0.5, 0.0]), gripper=False)
-    assert abs(bare[1]) < abs(gravity_torque(kinematics, np.array([0.0, 1.0, -0.9, 0.0, 0.5, 0.0]))[1])
+        assert np.abs(world.data.qfrc_bias[:6] - gravity_torque(body, np.array(joints))).max() < 0.1  # the fingers
+    bare = gravity_torque(body, np.array([0.0, 1.0, -0.9, 0.0, 0.5, 0.0]), gripper=False)
+    assert abs(bare[1]) < abs(gravity_torque(body, np.array([0.0, 1.0, -0.9, 0.0, 0.5, 0.0]))[1])
 
 
 def test_the_angles_of_a_pose_are_those_of_the_arm() -> None:

@@ -10,18 +10,13 @@ import pytest
 from arm_contract import wait_for  # type: ignore[import-not-found]
 from driver_bench import Driver  # type: ignore[import-not-found]
 from plain_arm import PlainArm  # type: ignore[import-not-found]
-from simulated import GROUP, free_address  # type: ignore[import-not-found]
+from simulated import GROUP  # type: ignore[import-not-found]
 
 from reconvla_ros.arm.bus import BusAddress
 from reconvla_ros.arm.piper import PiperArm
 from reconvla_ros.errors import ArmError, BusError
 from reconvla_ros.safety.supervisor import State
 from reconvla_ros.types import ActionChunk
-
-
-@pytest.fixture
-def address() -> BusAddress:
-    return free_address()
 
 
 @pytest.fixture

@@ -11,16 +11,11 @@ import numpy as np
 import pytest
 from arm_contract import wait_for  # type: ignore[import-not-found]
 from driver_bench import Driver  # type: ignore[import-not-found]
-from simulated import free_address, simulated  # type: ignore[import-not-found]
+from simulated import simulated  # type: ignore[import-not-found]
 
 from reconvla_ros.arm.bus import BusAddress
 from reconvla_ros.safety.supervisor import State
 from reconvla_ros.sim.faults import HEALTHY, Faults
-
-
-@pytest.fixture
-def address() -> BusAddress:
-    return free_address()
 
 
 @pytest.fixture

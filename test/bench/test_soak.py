@@ -264,15 +264,20 @@ def test_bounds_are_those_of_the_parameters() -> None:
     assert BOUNDS.workspace_lower[2] == pytest.approx(CONFIG.table_z + CONFIG.table_clearance)
 
 
+def get_going(rig: Rig) -> None:
+    """Powered, and on the way to the ready position."""
+    rig.step()
+    rig.enable()
+    rig.step()
+    assert rig.core.ready()[0]
+    for _ in range(60):
+        rig.step()
+
+
 def test_an_arm_that_gets_power_back_is_not_sent_to_where_it_was_before() -> None:
     """Power is lost on the way, someone moves the arm, and power is given: the target begins where the arm is."""
     with Rig(CONFIG) as rig:
-        rig.step()
-        rig.enable()
-        rig.step()
-        assert rig.core.ready()[0]
-        for _ in range(60):
-            rig.step()
+        get_going(rig)
         rig.firmware.receive(0x471, bytes([7, 1, 0, 0, 0, 0, 0, 0]))
         for _ in range(20):
             rig.step()
@@ -294,12 +299,7 @@ def test_an_arm_that_gets_power_back_is_not_sent_to_where_it_was_before() -> Non
 
 def test_enabling_an_arm_in_motion_changes_nothing_and_its_power_stays() -> None:
     with Rig(CONFIG) as rig:
-        rig.step()
-        rig.enable()
-        rig.step()
-        assert rig.core.ready()[0]
-        for _ in range(60):
-            rig.step()
+        get_going(rig)
         rig.enable()
         with pytest.raises(ArmError, match="the arm moves"):
             rig.core.enable(False)
