@@ -115,7 +115,7 @@ class PolicyNode(ManagedNode):
             if self._worker is not None:
                 self._worker.poke()
 
-        return on_image
+        return thinned(on_image, 0, self.get_logger().warning)  # every image, and no cut-off one ends the node
 
     def _on_joints(self, data: bytes) -> None:
         self._assembler.add_state(convert.from_joint_state(deserialize_message(data, JointState)))
