@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from reconvla_ros.model.decode import HEADS, Decoded, decode_chunk
+from reconvla_ros.model.decode import HEADS, Decoded
+from reconvla_ros.model.engine import Engine, Mechanisms
 from reconvla_ros.model.images import normalise, resize_canvas, stitch
 from reconvla_ros.model.model import Loaded, load_model, pick_device, pick_dtype
 from reconvla_ros.model.prompt import IMAGE_ID, prompt_ids
@@ -69,6 +70,9 @@ class ReconVlaPolicy:
         contract.check_tokenizer(loaded.tokenizer)
         self.loaded, self.contract, self.options = loaded, contract, options or Options()
         self.codec = ActionCodec(contract.vocab_base, contract.bins)
+        end = loaded.tokenizer.end_id if self.options.require_end else None
+        mechanisms = Mechanisms(head=self.options.head)
+        self.engine = Engine(loaded.model, self.codec, contract.tokens, mechanisms, end, self._watch_layer())
         self._sequence = 0
         self._gripper_action: float | None = None
         self._timings: dict[str, float] = {}
@@ -173,15 +177,10 @@ class ReconVlaPolicy:
         clock.lap("preprocess")
         features = model.encode_image(image)
         clock.lap("vision")
-        embeds = model.embed(ids, features)
-        cache, hidden = model.prefill(embeds, c.tokens + 1, self._watch_layer())
-        clock.lap("prefill")
-        end = tokenizer.end_id if self.options.require_end else None
-        decoded = decode_chunk(model, cache, hidden, self.codec, c.tokens, self.options.head, end)
-        clock.lap("decode")
-        if cache.watched is not None:
+        decoded = self.engine.answer(ids, features, lap=clock.lap)
+        if decoded.attention is not None:
             start, side = ids.index(IMAGE_ID), model.config.vision.side
-            weights = cache.watched[start : start + side * side].view(side, side)
+            weights = decoded.attention[start : start + side * side].view(side, side)
             self._canvas = canvas
             self._attention = (weights / weights.sum().clamp_min(1e-12)).cpu().numpy()
         self._timings = clock.stages
