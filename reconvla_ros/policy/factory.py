@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 
 from reconvla_ros.errors import ContractError
+from reconvla_ros.policy.contract import Contract
 from reconvla_ros.policy.protocol import Policy
 from reconvla_ros.policy.random_checkpoint import make_checkpoint
-from reconvla_ros.policy.reconvla import Options, ReconVlaPolicy
+from reconvla_ros.policy.reconvla import ReconVlaPolicy, options_of
 from reconvla_ros.policy.scripted import ScriptedPolicy
 from reconvla_ros.policy.settings import PolicyConfig
 
@@ -58,14 +59,21 @@ def open_policy(
         return ScriptedPolicy()
     torch.set_num_threads(config.threads)
     folder = resolve_checkpoint(config.checkpoint, config.seed, say)
-    options = Options(config.head, config.require_end, config.attention, config.attention_layer)
-    policy = ReconVlaPolicy.from_checkpoint(folder, config.device, config.dtype, options, progress)
-    if policy.contract.embodiment != EMBODIMENT and not config.simulated:
-        raise ContractError(
-            f"contract: embodiment is {policy.contract.embodiment!r}, this arm is {EMBODIMENT!r}; another one "
-            "runs in sim only"
-        )
+    policy = ReconVlaPolicy.from_checkpoint(folder, config.device, config.dtype, options_of(config), progress)
+    require_embodiment(policy.contract, config)
     return policy
+
+
+def require_embodiment(contract: Contract, config: PolicyConfig) -> None:
+    """Refuse numbers that mean another arm, unless the arm is simulated.
+
+    Raises:
+        ContractError: names both.
+    """
+    if contract.embodiment != EMBODIMENT and not config.simulated:
+        raise ContractError(
+            f"contract: embodiment is {contract.embodiment!r}, this arm is {EMBODIMENT!r}; another one runs in sim only"
+        )
 
 
 def describe(policy: Policy) -> dict[str, str]:
