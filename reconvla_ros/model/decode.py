@@ -26,33 +26,117 @@ HEADS = ("certified", "full")
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """One accepted answer.
+    """One accepted answer of N tokens.
 
     Attributes:
         ids: the action ids.
         probability: (N,) softmax over the action ids, of the id taken; the confidence of a token, in [0, 1].
         margin: (N,) lead of the id taken over the runner-up among the action ids [logits].
+        entropy: (N,) of the softmax over the action ids [nat], 0 = certain, log(bins) = knows nothing.
+        forced: how many of the first tokens were given, not decoded: probability 1, margin infinite, entropy 0.
+        passes: forward passes of the decoder after the prefill.
+        attention: (positions,) of the last prompt position in the watched layer, mean over heads; None = not watched.
     """
 
     ids: tuple[int, ...]
     probability: NDArray[np.float64]
     margin: NDArray[np.float64]
+    entropy: NDArray[np.float64]
+    forced: int = 0
+    passes: int = 0
+    attention: Tensor | None = None
 
 
-def _best(logits: Tensor, place: int) -> int:
-    """Index of the largest entry of (1, N)."""
-    if not bool(torch.isfinite(logits).all()):
-        raise TokenGateError(f"token gate: the logits of token {place} are not finite (NaN or infinity)")
-    return int(logits[0].argmax())
+class Head:
+    """Chooses the tokens of one answer behind the gate, and remembers what its confidence and certificate need.
 
-
-def _certify(model: ReconVla, hidden: Tensor, codec: ActionCodec) -> None:
-    """Refuse the first of the states (N, H) at which an id outside the action range wins over the whole vocabulary.
-
-    Only ids outside the range can refuse: two action ids that tie within rounding stay as they were decoded.
+    States go in by blocks with `best`; `accept` then says how many of the block's first states were real.
     """
-    for place, token in enumerate((hidden @ model.lm_head.weight.T).argmax(-1).tolist()):
-        codec.check(token, place, len(hidden))
+
+    def __init__(self, model: ReconVla, codec: ActionCodec, count: int, head: str, forced: Sequence[int] = ()) -> None:
+        if head not in HEADS:
+            raise ValueError(f"head must be one of {HEADS}, got {head!r}")
+        for place, token in enumerate(forced):
+            codec.check(token, place, count)
+        self.codec, self.count, self.full, self.forced = codec, count, head == "full", len(forced)
+        self.ids = list(forced)
+        self._table = model.lm_head.weight
+        self._rows = self._table[codec.low : codec.high + 1]
+        self._states: list[Tensor] = []
+        self._logits: list[Tensor] = []
+        self._block = self._action = torch.empty(0)
+
+    @property
+    def left(self) -> int:
+        """Tokens still to be decoded."""
+        return self.count - len(self.ids)
+
+    def best(self, block: Tensor) -> list[int]:
+        """The winner for each of the states (N, hidden) that stand for the next N places."""
+        self._block, self._action = block, (block @ self._rows.T).float()
+        if self.full:
+            return self.of_all(block)
+        return (self._action.argmax(-1) + self.codec.low).tolist()
+
+    def of_all(self, block: Tensor) -> list[int]:
+        """The winner over the whole vocabulary for each of the states (N, hidden)."""
+        winners: list[int] = (block @ self._table.T).argmax(-1).tolist()
+        return winners
+
+    def accept(self, ids: Sequence[int]) -> None:
+        """Take the winners of the block's first `len(ids)` states as the next tokens.
+
+        Raises:
+            TokenGateError: logits that are not finite, or an id that is no action.
+        """
+        n, place = len(ids), len(self.ids)
+        finite = torch.isfinite(self._action[:n]).all(-1).tolist()
+        for offset, (token, good) in enumerate(zip(ids, finite, strict=True)):
+            if not good:
+                raise TokenGateError(
+                    f"token gate: the logits of token {place + offset} are not finite (NaN or infinity)"
+                )
+            self.codec.check(token, place + offset, self.count)
+        self.ids += ids
+        self._states.append(self._block[:n])
+        self._logits.append(self._action[:n])
+
+    def end(self, state: Tensor, end_id: int) -> None:
+        """Check that the answer ends with `end_id`, from the state (1, hidden) of its last token.
+
+        Raises:
+            TokenGateError: it goes on.
+        """
+        last = self.of_all(state)[0]
+        if last != end_id:
+            raise TokenGateError(
+                f"token gate: after {self.count} action tokens the answer must end with {end_id}, got {last}"
+            )
+
+    def certify(self) -> None:
+        """Refuse the first decoded place at which an id outside the action range wins over the whole vocabulary.
+
+        Only ids outside the range can refuse: two action ids that tie within rounding stay as they were decoded.
+        """
+        if self.full or not self._states:
+            return
+        for offset, token in enumerate(self.of_all(torch.cat(self._states))):
+            self.codec.check(token, self.forced + offset, self.count)
+
+    def decoded(self, passes: int, attention: Tensor | None = None) -> Decoded:
+        """The answer with its confidence."""
+        one, certain = np.ones(self.forced), np.full(self.forced, np.inf)
+        if not self._logits:
+            return Decoded(tuple(self.ids), one, certain, 0 * one, self.forced, passes, attention)
+        logits = torch.cat(self._logits).double()
+        top = logits.topk(2, dim=-1).values
+        logs = logits.log_softmax(-1)
+        entropy = -(logs.exp() * logs).sum(-1)
+        found = [t.cpu().numpy() for t in (logs.max(-1).values.exp(), top[:, 0] - top[:, 1], entropy)]
+        probability, margin, uncertain = (
+            np.concatenate((first, rest)) for first, rest in zip((one, certain, 0 * one), found, strict=True)
+        )
+        return Decoded(tuple(self.ids), probability, margin, uncertain, self.forced, passes, attention)
 
 
 @torch.inference_mode()
@@ -64,45 +148,29 @@ def decode_chunk(
     count: int,
     head: str = "certified",
     end_id: int | None = None,
+    forced: Sequence[int] = (),
 ) -> Decoded:
-    """Decode `count` action tokens after a prefill.
+    """Decode a chunk of `count` action tokens after a prefill, one by one.
 
     Args:
-        cache, hidden: what `ReconVla.prefill` returned, with room for `count` positions.
+        cache, hidden: what `ReconVla.prefill` returned, with room for what is still to come. The last of the states
+            stands for the first token to be decoded.
         head: see the module.
         end_id: when given, the answer must end with it after the last action token (one step more).
+        forced: first tokens of the answer, which were put behind the prompt in the prefill.
 
     Raises:
         TokenGateError: an id outside the action range, logits that are not finite, or an answer that goes on.
     """
-    if head not in HEADS:
-        raise ValueError(f"head must be one of {HEADS}, got {head!r}")
-    rows = model.lm_head.weight[codec.low : codec.high + 1]
-    ids: list[int] = []
-    states, action_logits = [], []
-    for place in range(count):
-        states.append(hidden)
-        action = (hidden @ rows.T).float()
-        best = codec.low + _best(action, place)
-        if head == "full":
-            best = _best((hidden @ model.lm_head.weight.T).float(), place)
-        codec.check(best, place, count)
-        ids.append(best)
-        action_logits.append(action)
-        if place + 1 < count or end_id is not None:
-            hidden = model.step(best, cache)
-    if head == "certified":
-        _certify(model, torch.cat(states), codec)
+    chosen, state, passes = Head(model, codec, count, head, forced), hidden[-1:], 0
+    while chosen.left:
+        chosen.accept(chosen.best(state))
+        if chosen.left or end_id is not None:
+            state, passes = model.step(chosen.ids[-1], cache), passes + 1
+    chosen.certify()
     if end_id is not None:
-        last = _best((hidden @ model.lm_head.weight.T).float(), count)
-        if last != end_id:
-            raise TokenGateError(
-                f"token gate: after {count} action tokens the answer must end with {end_id}, got {last}"
-            )
-    logits = torch.cat(action_logits)
-    top = logits.topk(2, dim=-1).values
-    probability = logits.softmax(-1).max(-1).values
-    return Decoded(tuple(ids), probability.double().cpu().numpy(), (top[:, 0] - top[:, 1]).double().cpu().numpy())
+        chosen.end(state, end_id)
+    return chosen.decoded(passes, cache.watched)
 
 
 @torch.inference_mode()
@@ -126,7 +194,9 @@ def greedy(
     while True:
         raw = (hidden @ model.lm_head.weight.T).float()
         rows.append(raw[0])
-        ids.append(_best(_penalised(raw, ids, repetition_penalty), len(ids)))
+        if not bool(torch.isfinite(raw).all()):
+            raise TokenGateError(f"token gate: the logits of token {len(ids)} are not finite (NaN or infinity)")
+        ids.append(int(_penalised(raw, ids, repetition_penalty)[0].argmax()))
         if len(ids) >= max_new or ids[-1] in eos_ids:
             return ids, torch.stack(rows)
         hidden = model.step(ids[-1], cache)

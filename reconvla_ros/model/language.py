@@ -20,8 +20,9 @@ class Cache:
         keys, values: (layers, kv_heads, capacity, head_dim).
         cos, sin: rotary tables (capacity, head_dim).
         length: positions filled; setting it lower forgets the rest.
-        watch_layer: layer whose attention of the last position is kept, -1 = none.
-        watched: (positions,) mean over heads of that attention, of the last call with several positions.
+        watch_layer: layer whose attention is kept, -1 = none.
+        watch_at: the position whose attention is kept, when it is run.
+        watched: (watch_at + 1,) mean over heads of that attention.
     """
 
     keys: Tensor
@@ -30,6 +31,7 @@ class Cache:
     sin: Tensor
     length: int = 0
     watch_layer: int = -1
+    watch_at: int = -1
     watched: Tensor | None = field(default=None, repr=False)
 
     @property
@@ -60,8 +62,8 @@ class Attention(nn.Module):
         )
         cache.values[self.index, :, start:end] = self.v_proj(x).view(count, self.kv_heads, self.dim).transpose(0, 1)
         keys, values = cache.keys[self.index, :, :end], cache.values[self.index, :, :end]
-        if self.index == cache.watch_layer and count > 1:
-            cache.watched = self._last_attention(q, keys)
+        if self.index == cache.watch_layer and start <= cache.watch_at < end:
+            cache.watched = self._one_attention(q[:, cache.watch_at - start], keys[:, : cache.watch_at + 1])
         return self.o_proj(self._attend(q, keys, values, start).transpose(0, 1).flatten(1))
 
     def _attend(self, q: Tensor, keys: Tensor, values: Tensor, start: int) -> Tensor:
@@ -77,10 +79,10 @@ class Attention(nn.Module):
         mask = torch.ones(count, start + count, dtype=torch.bool, device=q.device).tril(diagonal=start)
         return F.scaled_dot_product_attention(q[None], keys, values, attn_mask=mask)[0]
 
-    def _last_attention(self, q: Tensor, keys: Tensor) -> Tensor:
-        """Attention of the last position over all positions, mean over heads: one product of a row by the keys."""
-        last = q[:, -1].view(self.kv_heads, -1, self.dim).float()
-        scores = last @ keys.float().transpose(1, 2) * self.dim**-0.5
+    def _one_attention(self, q: Tensor, keys: Tensor) -> Tensor:
+        """Attention of one position (heads, dim) over the keys it sees, mean over heads: one product of a row by them."""
+        row = q.reshape(self.kv_heads, -1, self.dim).float()
+        scores = row @ keys.float().transpose(1, 2) * self.dim**-0.5
         return scores.softmax(-1).mean((0, 1))
 
 
@@ -124,19 +126,19 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(Block(config, index) for index in range(config.layers))
         self.norm = RmsNorm(config.hidden, config.norm_eps)
 
-    def new_cache(self, capacity: int, watch_layer: int = -1) -> Cache:
+    def new_cache(self, capacity: int) -> Cache:
         """An empty cache for `capacity` positions, of the weights' device and dtype."""
         weight, c = self.norm.weight, self.config
         shape = (c.layers, c.kv_heads, capacity, c.head_dim)
         cos, sin = rope_tables(capacity, c.head_dim, c.rope_theta, weight.device, weight.dtype)
         keys = torch.zeros(shape, device=weight.device, dtype=weight.dtype)
-        return Cache(keys, torch.zeros_like(keys), cos, sin, watch_layer=watch_layer)
+        return Cache(keys, torch.zeros_like(keys), cos, sin)
 
-    def forward(self, x: Tensor, cache: Cache, last_only: bool = False) -> Tensor:
-        """Append `x` to the sequence in `cache`; with `last_only` the norm runs on the last position alone."""
+    def forward(self, x: Tensor, cache: Cache, keep: int = 0) -> Tensor:
+        """Append `x` to the sequence in `cache`; the states of the last `keep` positions, 0 = of all."""
         if cache.length + x.shape[0] > cache.capacity:
             raise ValueError(f"cache of {cache.capacity} positions holds {cache.length}, cannot take {x.shape[0]} more")
         for block in self.layers:
             x = block(x, cache)
         cache.length += x.shape[0]
-        return self.norm(x[-1:] if last_only else x)
+        return self.norm(x[-keep:])

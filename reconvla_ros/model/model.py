@@ -68,16 +68,37 @@ class ReconVla(nn.Module):
     def embed(self, ids: Sequence[int], image: Tensor) -> Tensor:
         """Prompt ids with the image (729, hidden) in the place of `IMAGE_ID` -> (len(ids) + 728, hidden)."""
         place = list(ids).index(IMAGE_ID)
-        before, after = (
-            torch.tensor(part, device=self.device, dtype=torch.long) for part in (ids[:place], ids[place + 1 :])
-        )
-        words = self.decoder.embed_tokens
-        return torch.cat((words(before), image, words(after)))
+        return torch.cat((self.words(ids[:place]), image, self.words(ids[place + 1 :])))
 
-    def prefill(self, embeds: Tensor, room: int, watch_layer: int = -1) -> tuple[Cache, Tensor]:
-        """Run the prompt, with `room` for so many more positions -> the cache and the last hidden state (1, H)."""
-        cache = self.decoder.new_cache(embeds.shape[0] + room, watch_layer)
-        return cache, self.decoder(embeds, cache, last_only=True)
+    def words(self, ids: Sequence[int]) -> Tensor:
+        """Embeddings (len(ids), hidden) of ordinary ids."""
+        return self.decoder.embed_tokens(torch.tensor(ids, device=self.device, dtype=torch.long))
+
+    def prefill(
+        self, embeds: Tensor, room: int, watch_layer: int = -1, keep: int = 1, cache: Cache | None = None
+    ) -> tuple[Cache, Tensor]:
+        """Run the prompt, and what is put behind it, with `room` for so many more positions.
+
+        Args:
+            embeds: (positions, hidden); all but the last `keep - 1` are the prompt.
+            room: further positions the cache must take.
+            watch_layer: layer whose attention of the last prompt position is kept, -1 = none.
+            keep: states to return, of the last prompt position and of those behind it.
+            cache: used again, its content forgotten, when it is large enough.
+
+        Returns:
+            The cache and the states (keep, hidden).
+        """
+        needed = embeds.shape[0] + room
+        if cache is None or cache.capacity < needed:
+            cache = self.decoder.new_cache(needed)
+        cache.length, cache.watched = 0, None
+        cache.watch_layer, cache.watch_at = watch_layer, embeds.shape[0] - keep
+        return cache, self.decoder(embeds, cache, keep)
+
+    def extend(self, ids: Sequence[int], cache: Cache) -> Tensor:
+        """Append tokens; their hidden states (len(ids), hidden)."""
+        return self.decoder(self.words(ids), cache)
 
     def step(self, token: int, cache: Cache) -> Tensor:
         """Append one token; its hidden state (1, H)."""

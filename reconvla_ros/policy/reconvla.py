@@ -77,6 +77,7 @@ class ReconVlaPolicy:
     has among all action ids.
 
     Attributes:
+        engine: what answers its prompts.
         joined: what the last answer took over from the chunk before it.
     """
 
@@ -85,7 +86,7 @@ class ReconVlaPolicy:
         self.loaded, self.contract, self.options = loaded, contract, options or Options()
         self.codec = ActionCodec(contract.vocab_base, contract.bins)
         end = loaded.tokenizer.end_id if self.options.require_end else None
-        self._engine = Engine(
+        self.engine = Engine(
             loaded.model, self.codec, contract.tokens, self.options.mechanisms, end, self._watch_layer()
         )
         self.joined = Joined()
@@ -211,7 +212,7 @@ class ReconVlaPolicy:
         clock.lap("preprocess")
         features = model.encode_image(image)
         clock.lap("vision")
-        decoded = self._engine.answer(ids, features, joined.prefix, joined.draft, clock.lap)
+        decoded = self.engine.answer(ids, features, joined.prefix, joined.draft, clock.lap)
         if decoded.attention is not None:
             start, side = ids.index(IMAGE_ID), model.config.vision.side
             weights = decoded.attention[start : start + side * side].view(side, side)

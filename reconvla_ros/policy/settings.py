@@ -6,13 +6,10 @@ from dataclasses import dataclass
 
 from reconvla_ros.config import param
 from reconvla_ros.model.decode import HEADS
-from reconvla_ros.model.engine import Mechanisms
+from reconvla_ros.model.engine import DRAFTS, GRAPHS, WEIGHTS, Mechanisms
 from reconvla_ros.model.model import DTYPES
 from reconvla_ros.policy.certainty import ACTIONS, MEASURES, ConfidenceRule
 
-DRAFTS = ("none", "previous", "jacobi")
-GRAPHS = ("auto", "off")
-WEIGHTS = ("plain", "int8", "fp8")
 PREFIXES = ("auto", "off")
 
 
