@@ -43,7 +43,9 @@ class Certainty:
         """
         rows = [np.asarray(values, dtype=np.float64) for values in (probability, margin, entropy)]
         if steps < 1 or any(row.ndim != 1 or len(row) != len(rows[0]) or len(row) % steps for row in rows):
-            raise ShapeError(f"certainty: needs three rows of a multiple of {steps} values, got {[r.shape for r in rows]}")
+            raise ShapeError(
+                f"certainty: needs three rows of a multiple of {steps} values, got {[r.shape for r in rows]}"
+            )
         p, m, e = (row.reshape(steps, -1) for row in rows)
         return cls(p.min(axis=1), m.min(axis=1), e.max(axis=1))
 

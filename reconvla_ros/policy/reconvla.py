@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +58,7 @@ class Options:
         attention_layer: decoder layer it is taken from; -1 = the one at two thirds of the depth.
     """
 
-    mechanisms: Mechanisms = Mechanisms()
+    mechanisms: Mechanisms = field(default_factory=Mechanisms)
     prefix: str = PREFIXES[0]
     require_end: bool = False
     attention: bool = True

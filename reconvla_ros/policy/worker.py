@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from reconvla_ros.errors import ReconVlaError, TokenGateError
 from reconvla_ros.policy.certainty import ConfidenceRule
@@ -42,7 +42,7 @@ class WorkerRules:
     duty: float = 1.0
     timeout: float = math.inf
     plans: bool = False
-    confidence: ConfidenceRule = ConfidenceRule()
+    confidence: ConfidenceRule = field(default_factory=ConfidenceRule)
 
 
 class PolicyWorker:
