@@ -73,16 +73,26 @@ def join(plan: Plan, stamp_ns: int, anchor: Pose, contract: Contract, codec: Act
     committed, reason = math.ceil(arrival / dt - 1e-9) if force else 0, ""
     if committed >= steps:
         committed, reason = 0, f"{committed} of {steps} steps would be over when it arrives"
-    ends = begin + dt * np.arange(1, steps + 1)
-    if committed:
-        # The step in force at the hand-over keeps at least the target in force: none lies behind the arm.
-        in_force = plan.previous.step_dt * (way.step(begin + arrival) + 1)
-        ends[committed - 1] = max(ends[committed - 1], in_force)
-        ends[committed:] = np.maximum(ends[committed:], ends[committed - 1])
-    covered = int(np.count_nonzero(ends <= way.end + 1e-9))
-    if committed > covered:
-        committed, reason = covered, f"the previous chunk covers {covered} of {committed} committed steps"
-    return _encode(way, ends[:covered], committed, reason, anchor, contract, codec)
+    plain = begin + dt * np.arange(1, steps + 1)
+    joined = Joined()
+    # The step in force at the hand-over keeps at least the target in force, or the arm, which may have reached it, would
+    # turn back; where that is too far for a token, it gets its own.
+    for ends in (_kept(way, plain, committed, begin + arrival), plain):
+        covered = int(np.count_nonzero(ends <= way.end + 1e-9))
+        if committed > covered:
+            reason = f"the previous chunk covers {covered} of {committed} committed steps"
+        joined = _encode(way, ends[:covered], min(committed, covered), reason, anchor, contract, codec)
+        if joined.forced == committed:
+            break
+    return joined
+
+
+def _kept(way: Underway, ends: Float, committed: int, arrival: float) -> Float:
+    """`ends` (T,) with the last committed step, and what comes after it, not before the end of the step in force."""
+    if not committed:
+        return ends
+    in_force = way.chunk.step_dt * (way.step(arrival - 1e-6) + 1)
+    return np.concatenate((ends[: committed - 1], np.maximum(ends[committed - 1 :], in_force)))
 
 
 def _encode(
