@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from reconvla_ros.cli import bench_driver, bench_faults
+from reconvla_ros.cli import bench_driver, bench_faults, bench_policy
 from reconvla_ros.errors import SetupError
 
 
@@ -89,5 +89,6 @@ def main(words: list[str]) -> int:
     soak.set_defaults(run=_soak)
     bench_driver.add(benches, _write)
     bench_faults.add(benches, _write)
+    bench_policy.add(benches, _write)
     options = parser.parse_args(words)
     return int(options.run(options))

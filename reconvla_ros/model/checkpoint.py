@@ -173,6 +173,12 @@ def read_tensors(
                 yield name, handle.get_tensor(stored[name].name)
 
 
+def put(module: nn.Module, path: str, value: Tensor) -> None:
+    """Make `value` the parameter `path` of `module`, in the place of one on the meta device."""
+    parent, _, leaf = path.rpartition(".")
+    setattr(module.get_submodule(parent), leaf, nn.Parameter(value, requires_grad=False))
+
+
 def fill(
     modules: dict[str, nn.Module],
     stored: dict[str, Stored],
@@ -195,8 +201,6 @@ def fill(
         module, path = homes[name]
         if name in VOCABULARY_TABLES:
             tensor = tensor[:rows]
-        parent, _, leaf = path.rpartition(".")
-        value = tensor.to(device=device, dtype=dtype, copy=True)
-        setattr(module.get_submodule(parent), leaf, nn.Parameter(value, requires_grad=False))
+        put(module, path, tensor.to(device=device, dtype=dtype, copy=True))
         if progress:
             progress(done, len(homes))

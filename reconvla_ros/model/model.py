@@ -185,8 +185,8 @@ def _with_tower(stored: dict[str, checkpoint.Stored], tower: Path | None) -> dic
     return {**stored, **{checkpoint.TOWER + n.removeprefix("vision_model."): t for n, t in outside.items()}}
 
 
-def _modules(model: ReconVla) -> dict[str, nn.Module]:
-    """Prefix of the stored names -> module."""
+def stored_parts(model: ReconVla) -> dict[str, nn.Module]:
+    """Prefix of the names in a checkpoint -> module; a parameter `p` of it is stored as prefix + p."""
     parts = {"model.": model.decoder, "model.mm_projector.": model.projector, checkpoint.TOWER: model.tower}
     return parts if model.config.language.tied else {**parts, "lm_head.": model.lm_head}
 
@@ -244,7 +244,7 @@ def load_model(
     config = read_config(folder, tokenizer, stored, heads)
     with torch.device("meta"):
         model = ReconVla(config)
-    modules = _modules(model)
+    modules = stored_parts(model)
     wanted = {p + n: tuple(w.shape) for p, m in modules.items() for n, w in m.named_parameters()}
     last = config.vision.layers - 1
     tied = {"lm_head.weight"} if config.language.tied else set()

@@ -13,7 +13,6 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -21,9 +20,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from reconvla_ros.errors import ConfigError, SetupError, choices
-from reconvla_ros.model.checkpoint import INDEX, SINGLE, TOWER
-from reconvla_ros.model.config import LanguageConfig, VisionConfig
-from reconvla_ros.model.tokenizer import write_tokenizer
+from reconvla_ros.model.checkpoint import INDEX, SINGLE, TOWER, put
+from reconvla_ros.model.config import ModelConfig, VisionConfig
+from reconvla_ros.model.layout import SIZES, Size, full_layout, tower_layout
+from reconvla_ros.model.model import ReconVla, stored_parts
+from reconvla_ros.model.tokenizer import ADDED, write_tokenizer
 from reconvla_ros.model.vocabulary import qwen_vocabulary
 
 DOMINANCE = 50.0
@@ -33,84 +34,7 @@ WORD_SPREAD = 0.3
 ATTENTION_GAIN = 2.5
 """Small words and sharp attention: each step looks elsewhere, so that the answer depends on image, state and place."""
 TOWER_FOLDER = "siglip-so400m-patch14-384"
-VOCAB_ROWS = 152064  # rows of Qwen2's tables; the tokenizer uses 151646 of them
 BINS = 256
-
-
-@dataclass(frozen=True)
-class Size:
-    """Sizes of one kind of random checkpoint and the size its shards are cut at [bytes]."""
-
-    language: LanguageConfig
-    vision: VisionConfig
-    shard_bytes: int
-
-
-SIZES = {
-    "tiny": Size(
-        LanguageConfig(64, 128, 3, 4, 2, 1e6, 1e-6, VOCAB_ROWS),
-        VisionConfig(48, 96, 3, 4),
-        20_000_000,
-    ),
-    "full": Size(
-        LanguageConfig(3584, 18944, 28, 28, 4, 1e6, 1e-6, VOCAB_ROWS),
-        VisionConfig(1152, 4304, 27, 16),
-        5_000_000_000,
-    ),
-}
-"""Qwen2-7B with SigLIP so400m, and a model of the same shape in miniature."""
-
-
-def language_layout(c: LanguageConfig, vision: int) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of decoder, head and projector."""
-    kv = c.kv_heads * c.head_dim
-    layout: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (c.vocab_rows, c.hidden)}
-    for i in range(c.layers):
-        layer = f"model.layers.{i}."
-        for name, rows in (("q", c.hidden), ("k", kv), ("v", kv)):
-            layout[f"{layer}self_attn.{name}_proj.weight"] = (rows, c.hidden)
-            layout[f"{layer}self_attn.{name}_proj.bias"] = (rows,)
-        layout[f"{layer}self_attn.o_proj.weight"] = (c.hidden, c.hidden)
-        layout[f"{layer}mlp.gate_proj.weight"] = layout[f"{layer}mlp.up_proj.weight"] = (c.intermediate, c.hidden)
-        layout[f"{layer}mlp.down_proj.weight"] = (c.hidden, c.intermediate)
-        layout[f"{layer}input_layernorm.weight"] = layout[f"{layer}post_attention_layernorm.weight"] = (c.hidden,)
-    layout["model.norm.weight"] = (c.hidden,)
-    layout["model.mm_projector.0.weight"], layout["model.mm_projector.0.bias"] = (c.hidden, vision), (c.hidden,)
-    layout["model.mm_projector.2.weight"], layout["model.mm_projector.2.bias"] = (c.hidden, c.hidden), (c.hidden,)
-    layout["lm_head.weight"] = (c.vocab_rows, c.hidden)
-    return layout
-
-
-def tower_layout(c: VisionConfig) -> dict[str, tuple[int, ...]]:
-    """Names (from ``vision_model.`` on) and shapes of the tower, with the last block and the head nobody uses."""
-    h, inner = c.hidden, c.intermediate
-    layout: dict[str, tuple[int, ...]] = {
-        "embeddings.patch_embedding.weight": (h, 3, c.patch_size, c.patch_size),
-        "embeddings.patch_embedding.bias": (h,),
-        "embeddings.position_embedding.weight": (c.tokens, h),
-    }
-    blocks = [f"encoder.layers.{i}." for i in range(c.layers)]
-    for block in blocks:
-        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            layout |= {f"{block}self_attn.{name}.weight": (h, h), f"{block}self_attn.{name}.bias": (h,)}
-    for norm in [f"{b}{n}" for b in blocks for n in ("layer_norm1", "layer_norm2")] + [
-        "post_layernorm",
-        "head.layernorm",
-    ]:
-        layout |= {f"{norm}.weight": (h,), f"{norm}.bias": (h,)}
-    for mlp in [f"{b}mlp" for b in blocks] + ["head.mlp"]:
-        layout |= {f"{mlp}.fc1.weight": (inner, h), f"{mlp}.fc1.bias": (inner,)}
-        layout |= {f"{mlp}.fc2.weight": (h, inner), f"{mlp}.fc2.bias": (h,)}
-    layout |= {"head.probe": (1, 1, h), "head.attention.in_proj_weight": (3 * h, h)}
-    layout |= {"head.attention.in_proj_bias": (3 * h,), "head.attention.out_proj.bias": (h,)}
-    layout["head.attention.out_proj.weight"] = (h, h)
-    return {f"vision_model.{name}": shape for name, shape in layout.items()}
-
-
-def full_layout(size: Size) -> dict[str, tuple[int, ...]]:
-    """Every tensor of the checkpoint."""
-    tower = {TOWER + name: shape for name, shape in tower_layout(size.vision).items()}
-    return {**language_layout(size.language, size.vision.hidden), **tower}
 
 
 def random_tensor(name: str, shape: tuple[int, ...], seed: int, device: torch.device, base: int) -> Tensor:
@@ -125,15 +49,45 @@ def random_tensor(name: str, shape: tuple[int, ...], seed: int, device: torch.de
     generator = torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
     values = torch.randn(shape, generator=generator, device=device)
     if name == "lm_head.weight":
-        values *= ACTION_SPREAD / DOMINANCE / math.sqrt(shape[1])
+        values.mul_(ACTION_SPREAD / DOMINANCE / math.sqrt(shape[1]))
         values[base - BINS : base] *= DOMINANCE
         return values
     if name.endswith(("bias", "position_embedding.weight")):
-        return values * 0.1
+        return values.mul_(0.1)
     if name.endswith("embed_tokens.weight"):
-        return values * WORD_SPREAD
+        return values.mul_(WORD_SPREAD)
     gain = ATTENTION_GAIN if name.startswith("model.layers.") and ".self_attn." in name else 1.0
-    return values * gain / math.sqrt(math.prod(shape[1:]))
+    return values.mul_(gain).div_(math.sqrt(math.prod(shape[1:])))
+
+
+def random_model(
+    config: ModelConfig, device: torch.device, dtype: torch.dtype, seed: int = 0, base: int | None = None
+) -> ReconVla:
+    """A network of random weights made where it is used: nothing is written, read or sent to a GPU.
+
+    Built without memory and filled one tensor at a time, so besides the weights only one tensor is held, as float32.
+    Its answers pass the token gate like those of a random checkpoint.
+
+    Args:
+        config: sizes; `model_config("full")` of model.layout is Qwen2-7B with SigLIP so400m.
+        device, dtype: where and as what the weights are made.
+        seed: the same seed, sizes and kind of device give the same weights.
+        base: size of the base vocabulary, below which the action ids lie; None = all rows but the added tokens.
+    """
+    base = config.language.vocab_rows - len(ADDED) if base is None else base
+    if not BINS < base <= config.language.vocab_rows:
+        raise ConfigError(
+            f"random model: base must be in {BINS + 1}..{config.language.vocab_rows} (rows of the table), got {base}"
+        )
+    with torch.device("meta"):
+        model = ReconVla(config)
+    for prefix, module in stored_parts(model).items():
+        for name, parameter in list(module.named_parameters()):
+            value = random_tensor(prefix + name, tuple(parameter.shape), seed, device, base).to(dtype)
+            put(module, name, value)
+    if config.language.tied:
+        model.lm_head.weight = model.decoder.embed_tokens.weight
+    return model.eval().requires_grad_(False)
 
 
 def plan_shards(layout: dict[str, tuple[int, ...]], item: int, limit: int) -> list[list[str]]:

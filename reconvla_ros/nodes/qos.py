@@ -19,7 +19,7 @@ def _profile(depth: int, *, reliable: bool = True, latched: bool = False) -> QoS
 # A second of frames, so that a reader that was held up can still ask for what it missed.
 IMAGE = _profile(30)
 NEWEST = _profile(10, reliable=False)
-STATE = _profile(200)  # joint states and the like: small, frequent, all wanted
+STATE = _profile(1000)  # joint states and the like: small, frequent, all wanted; 5 s of them for a starved recorder
 COMMAND = _profile(5)  # chunks and end-effector commands: few, and the newest counts
 STATUS = _profile(10)
 LATCHED = _profile(1, latched=True)
@@ -27,5 +27,6 @@ LATCHED = _profile(1, latched=True)
 TF = _profile(100)
 TF_STATIC = _profile(1, latched=True)
 # What a recorder asks for: deep enough that a short stall loses nothing.
-RECORD = _profile(200)
+RECORD = _profile(1000)
+RECORD_IMAGES = _profile(200)  # a deeper queue of them would fill the memory
 RECORD_LATCHED = _profile(20, latched=True)

@@ -63,10 +63,11 @@ def offered(node: Node, topic: str) -> list[TopicQos]:
     return list(profiles)
 
 
-def wanted_qos(latched: bool, offers: Iterable[TopicQos]) -> QoSProfile:
+def wanted_qos(topic: RecordedTopic, offers: Iterable[TopicQos]) -> QoSProfile:
     """The strictest request that every offer can meet, as rosbag2 asks."""
     offers = list(offers)
-    profile = copy.copy(qos.RECORD_LATCHED if latched else qos.RECORD)
+    depth = qos.RECORD_IMAGES if topic.type_name.endswith("Image") else qos.RECORD
+    profile = copy.copy(qos.RECORD_LATCHED if topic.latched else depth)
     if any(offer.reliability == "best_effort" for offer in offers):
         profile.reliability = ReliabilityPolicy.BEST_EFFORT
     if any(offer.durability == "volatile" for offer in offers):
@@ -137,7 +138,7 @@ class Taps:
             kind = getattr(importlib.import_module(f"{package}.msg"), type_name)
         except (AttributeError, ImportError) as error:
             raise RecordingError(f"topic {topic.name}: type {topic.type_name} is not installed ({error})") from error
-        profile = wanted_qos(topic.latched, offered(self._node, topic.name))
+        profile = wanted_qos(topic, offered(self._node, topic.name))
         return Tap(topic, kind, self._subscribe(kind, topic.name, profile))
 
     def _subscribe(self, kind: type, full_name: str, profile: QoSProfile) -> Subscription:
@@ -182,7 +183,7 @@ class Taps:
             if tap.publishers:
                 continue
             offers = offered(self._node, tap.topic.name)
-            profile = wanted_qos(tap.topic.latched, offers)
+            profile = wanted_qos(tap.topic, offers)
             asked = tap.subscription.qos_profile
             if offers and (profile.reliability, profile.durability) != (asked.reliability, asked.durability):
                 renewed = self._subscribe(tap.kind, tap.topic.name, profile)

@@ -142,7 +142,11 @@ def test_a_killed_policy_leaves_the_arm_holding(graph: Graph) -> None:
     assert all(graph.ear.enabled())
     graph.wait(lambda: graph.monitor.arm.state == "HOLDING", "the driver holds", 20.0)
     # The task ends, since nobody works on it.
-    graph.wait(lambda: "policy" in _task(graph).reason and _task(graph).state == "FAILED", "the task failed", 20.0)
+    graph.wait(
+        lambda: "policy" in _task(graph).reason and _task(graph).state == "FAILED",
+        lambda: f"the task failed for want of the policy, it is {_task(graph).state!r} ({_task(graph).reason!r})",
+        20.0,
+    )
 
 
 def _task(graph: Graph) -> Any:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from reconvla_ros.errors import ReconVlaError, TokenGateError
-from reconvla_ros.model import random_init
+from reconvla_ros.model import layout
 from reconvla_ros.model.checkpoint import TRAINING_ONLY, list_tensors
 from reconvla_ros.model.decode import decode_chunk, greedy
 from reconvla_ros.model.images import AS_SERVED, normalise, resize_canvas, stitch
@@ -236,7 +236,7 @@ def test_random_checkpoints_have_the_real_names_and_shapes(golden_folder: Path) 
     real = json.loads((golden_folder / "real_state_dict.json").read_text(encoding="utf-8"))["tensors"]
     shapes = {n: tuple(s) for n, s in real.items()}
     wanted = {n: s for n, s in shapes.items() if not n.startswith(TRAINING_ONLY)}
-    assert random_init.full_layout(random_init.SIZES["full"]) == wanted
+    assert layout.full_layout(layout.SIZES["full"]) == wanted
 
 
 def test_vocabulary_files_are_byte_equal(golden_folder: Path, tmp_path: Path) -> None:

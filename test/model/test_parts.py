@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 
 from reconvla_ros.errors import ConfigError, ReconVlaError, SetupError, ShapeError, TokenGateError
 from reconvla_ros.model import random_init
+from reconvla_ros.model.config import LanguageConfig, ModelConfig, VisionConfig
+from reconvla_ros.model.decode import decode_chunk
 from reconvla_ros.model.images import AS_TRAINED, normalise, pixels, resize_canvas, stitch
-from reconvla_ros.model.model import Loaded
+from reconvla_ros.model.layout import model_config
+from reconvla_ros.model.model import Loaded, ReconVla
 from reconvla_ros.model.prompt import IMAGE_ID, prompt_ids, splice_state
-from reconvla_ros.model.random_init import plan_shards, write_random
+from reconvla_ros.model.random_init import plan_shards, random_model, write_random
 from reconvla_ros.model.tokens import ActionCodec
 from reconvla_ros.model.vocabulary import read_ranks, split_token
 
@@ -150,7 +153,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 
 
 def test_unknown_size(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"'medium' \(.*valid: tiny, full"):
+    with pytest.raises(ConfigError, match=r"'medium' \(.*valid: tiny, small, full"):
         write_random(tmp_path / "x", "medium")
 
 
@@ -167,3 +170,30 @@ def test_shards_hold_every_name_once() -> None:
     shards = plan_shards(layout, 2, 50)
     assert [n for s in shards for n in s] == list(layout)
     assert all(len(s) <= 2 for s in shards) and ["big"] in shards
+
+
+def test_a_model_made_on_the_device_answers_and_depends_on_its_seed_alone() -> None:
+    cpu = torch.device("cpu")
+    config = ModelConfig(LanguageConfig(64, 128, 2, 4, 2, 1e6, 1e-6, 600), VisionConfig(48, 96, 3, 4, 28, 14))
+    model = random_model(config, cpu, torch.bfloat16, seed=5)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16} and {p.device for p in model.parameters()} == {cpu}
+    with torch.inference_mode():
+        image = model.encode_image(torch.zeros(1, 3, 28, 28))
+        cache, hidden = model.prefill(model.embed([1, IMAGE_ID, 2], image), 8)
+        ids = decode_chunk(model, cache, hidden, ActionCodec(597), 7).ids
+    assert all(597 - 256 <= i < 597 for i in ids)
+    again = random_model(config, cpu, torch.bfloat16, seed=5)
+    other = random_model(config, cpu, torch.bfloat16, seed=6)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    assert not torch.equal(model.lm_head.weight, other.lm_head.weight)
+    with pytest.raises(ConfigError, match=r"base must be in 257..600 .*got 601"):
+        random_model(config, cpu, torch.bfloat16, base=601)
+
+
+def test_the_full_model_is_the_real_one_without_its_last_vision_block() -> None:
+    with torch.device("meta"):
+        model = ReconVla(model_config("full"))
+    # performance.md 3: 28 layers of 233,057,792, two tables, the tower's 26 used blocks and the projector.
+    tables = 2 * 151646 * 3584
+    assert sum(p.numel() for p in model.decoder.layers.parameters()) == 28 * 233_057_792
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(6.5256e9 + tables + 0.396e9 + 17e6, rel=1e-3)

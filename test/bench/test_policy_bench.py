@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconvla_ros.bench import policy_bench
+from reconvla_ros.bench.policy_bench import Bench, Progress, Settings
+from reconvla_ros.bench.policy_timing import Bound, compare, gather, spread, take_turns
+from reconvla_ros.cli import bench
+from reconvla_ros.errors import ConfigError, SetupError
+
+
+def test_sides_take_turns_change_who_goes_first_and_rotate_their_inputs() -> None:
+    seen: list[tuple[str, int]] = []
+    waited: list[None] = []
+
+    def side(name: str) -> Any:
+        return lambda index: seen.append((name, index))
+
+    found = take_turns({"a": side("a"), "b": side("b")}, 2, 1, lambda: waited.append(None))
+    assert seen == [("b", -1), ("a", -1), ("a", 0), ("b", 0), ("b", 1), ("a", 1)]
+    assert {name: len(times) for name, times in found.items()} == {"a": 2, "b": 2}  # warm-ups do not count
+    assert len(waited) == 2 * len(seen)
+
+
+def test_a_side_may_say_itself_what_counts() -> None:
+    assert take_turns({"a": lambda index: 0.25}, 3)["a"] == [0.25] * 3
+
+
+def test_a_ratio_is_the_median_of_the_rounds_with_extremes_and_quartile_distance() -> None:
+    figure = compare([1.0, 1.0, 1.0, 1.0, 1.0], [1.0, 2.0, 3.0, 4.0, 10.0], Bound(">=", 3.0))
+    assert (figure["ratio"], figure["ratio_min"], figure["ratio_max"], figure["rounds"]) == (3.0, 1.0, 10.0, 5)
+    assert figure["spread"] == pytest.approx(2.0 / 3.0, abs=1e-4)
+    assert (figure["ours_ms"], figure["other_ms"]) == (1000.0, 3000.0)
+    assert figure["kept"] is True and figure["bound"] == ">= 3"
+    assert compare([2.0], [1.0], Bound("<=", 1.9), inverse=True)["kept"] is False
+    assert Bound("==", 1.0).kept(float("nan")) is False
+
+
+def test_the_whole_is_kept_only_when_every_part_is() -> None:
+    good, bad, shown = {"ratio": 2.0, "kept": True}, {"ratio": 0.5, "kept": False}, {"ratio": 1.0}
+    assert gather("a", {"a": good, "b": shown})["kept"] is True
+    whole = gather("a", {"a": good, "b": bad})
+    assert whole["kept"] is False and whole["ratio"] == 2.0 and whole["parts"]["b"] == bad
+    assert "kept" not in gather("b", {"b": shown})
+
+
+@pytest.fixture
+def benches(monkeypatch: pytest.MonkeyPatch) -> dict[str, Bench]:
+    table = {"X1": Bench("one", "here:good"), "X2b": Bench("two", "here:lacking"), "X3": Bench("three", "here:bad")}
+    functions = {"good": good, "lacking": lacking, "bad": bad}
+    monkeypatch.setattr(policy_bench, "BENCHES", table)
+    monkeypatch.setattr(Bench, "load", lambda self: functions[self.where.partition(":")[2]])
+    return table
+
+
+def good(settings: Settings, progress: Progress) -> dict[str, Any]:
+    progress("working")
+    return {**spread([float(settings.rounds)] * 3), "ours_ms": 1.0, "other_ms": 2.0, "bound": ">= 1", "kept": True}
+
+
+def lacking(settings: Settings, progress: Progress) -> dict[str, Any]:
+    raise SetupError("needs a thing; remedy: get it")
+
+
+def bad(settings: Settings, progress: Progress) -> dict[str, Any]:
+    return gather("p", {"p": {**spread([0.5]), "kept": False, "bound": ">= 1"}, "q": spread([9.0])})
+
+
+def test_a_bench_that_lacks_something_is_skipped_and_the_others_go_on(benches: dict[str, Bench]) -> None:
+    said: list[str] = []
+    result = policy_bench.run(("X2b", "X1"), Settings(rounds=4), said.append)
+    assert result["X2b"] == {"ratio": None, "skipped": "needs a thing; remedy: get it"}
+    assert result["X1"]["ratio"] == 4.0 and "working" in said
+    assert policy_bench.kept(result) is True
+    text = policy_bench.table(result)
+    assert "skipped: needs a thing" in text and "X1 one" in text
+
+
+def test_one_bound_not_kept_or_nothing_measured_is_a_failure(benches: dict[str, Bench]) -> None:
+    result = policy_bench.run(("X1", "X3"), Settings())
+    assert policy_bench.kept(result) is False
+    assert "NOT KEPT" in policy_bench.table(result)
+    assert policy_bench.kept(policy_bench.run(("X2b",), Settings())) is False
+
+
+def test_names_are_picked_in_any_case_and_an_unknown_one_is_refused(benches: dict[str, Bench]) -> None:
+    assert policy_bench.pick("") == ("X1", "X2b", "X3")
+    assert policy_bench.pick("x3, X2B,x3") == ("X3", "X2b")
+    with pytest.raises(ConfigError, match="X1, X2b, X3"):
+        policy_bench.pick("X9")
+
+
+def test_the_command_writes_json_and_its_status_is_the_verdict(benches: dict[str, Bench], tmp_path: Path) -> None:
+    path = tmp_path / "policy.json"
+    words = ["policy", "--json", str(path), "--size", "tiny", "--device", "cpu", "--rounds", "2"]
+    assert bench.main([*words, "--only", "X1"]) == 0
+    written = json.loads(path.read_text())
+    assert written["X1"]["ratio"] == 2.0
+    assert (written["host"]["size"], written["host"]["device"], written["host"]["dtype"]) == ("tiny", "cpu", "float32")
+    assert bench.main([*words, "--only", "X1,X3"]) == 1
+
+
+def test_what_the_user_can_fix_is_refused_before_the_work(tmp_path: Path, benches: dict[str, Bench]) -> None:
+    with pytest.raises(ConfigError, match="--rounds"):
+        bench.main(["policy", "--rounds", "0"])
+    with pytest.raises(SetupError, match="cannot be written"):
+        bench.main(["policy", "--only", "X1", "--json", str(tmp_path / "none" / "x.json")])
+    assert policy_bench.settle(Settings(device="cpu")).size == "small"
