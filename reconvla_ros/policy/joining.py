@@ -64,7 +64,7 @@ def join(plan: Plan, stamp_ns: int, anchor: Pose, contract: Contract, codec: Act
     if not 0.0 <= begin < way.end:
         return Joined(reason="the previous chunk is over" if begin >= way.end else "the observation is an older one")
     step_end = plan.previous.step_dt * (way.step(begin) + 1)
-    distance, angle = way.off(anchor, begin - LAG, step_end)
+    where, distance, angle = way.nearest(anchor, begin - LAG, step_end)
     if distance > NEAR or angle > NEAR_ANGLE:
         return Joined(
             reason=f"the arm is {distance:.3f} m, {angle:.2f} rad off the previous chunk, allowed {NEAR:g} m, {NEAR_ANGLE:g} rad"
@@ -73,26 +73,34 @@ def join(plan: Plan, stamp_ns: int, anchor: Pose, contract: Contract, codec: Act
     committed, reason = math.ceil(arrival / dt - 1e-9) if force else 0, ""
     if committed >= steps:
         committed, reason = 0, f"{committed} of {steps} steps would be over when it arrives"
-    plain = begin + dt * np.arange(1, steps + 1)
-    joined = Joined()
-    # The step in force at the hand-over keeps at least the target in force, or the arm, which may have reached it, would
-    # turn back; where that is too far for a token, it gets its own.
-    for ends in (_kept(way, plain, committed, begin + arrival), plain):
+    best = Joined()
+    for ends in _choices(
+        way, begin + dt * np.arange(1, steps + 1), committed, begin + arrival, max(0.0, begin - where)
+    ):
         covered = int(np.count_nonzero(ends <= way.end + 1e-9))
         if committed > covered:
             reason = f"the previous chunk covers {covered} of {committed} committed steps"
-        joined = _encode(way, ends[:covered], min(committed, covered), reason, anchor, contract, codec)
-        if joined.forced == committed:
+        found = _encode(way, ends[:covered], min(committed, covered), reason, anchor, contract, codec)
+        if found.forced > best.forced or not best.ids:
+            best = found
+        if best.forced == committed:
             break
-    return joined
+    return best
 
 
-def _kept(way: Underway, ends: Float, committed: int, arrival: float) -> Float:
-    """`ends` (T,) with the last committed step, and what comes after it, not before the end of the step in force."""
+def _choices(way: Underway, ends: Float, committed: int, arrival: float, lag: float) -> list[Float]:
+    """Times (T,) on the previous way at which the new steps end, the best first; the later ones need smaller steps.
+
+    The best: its own times, but the step in force at the hand-over keeps at least the target in force, or an arm that has
+    reached it would turn back. An arm that lags (slow governor, late start) goes the same way by so much later.
+    """
     if not committed:
-        return ends
+        return [ends]
     in_force = way.chunk.step_dt * (way.step(arrival - 1e-6) + 1)
-    return np.concatenate((ends[: committed - 1], np.maximum(ends[committed - 1 :], in_force)))
+    both = []
+    for own in (ends, ends - lag):
+        both += [np.concatenate((own[: committed - 1], np.maximum(own[committed - 1 :], in_force))), own]
+    return both
 
 
 def _encode(

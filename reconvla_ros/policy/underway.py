@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation, Slerp
 from reconvla_ros.types import ActionChunk, Float, Pose
 
 NS = 1_000_000_000
+SAME = 1e-5  # [m] places of the way that are equally near; the arm resolves ten times as much
 
 
 class Underway:
@@ -43,8 +44,12 @@ class Underway:
         rows = [np.interp(t, self.times, axis) for axis in self._positions.T]
         return np.stack(rows, axis=-1), self._turns(t).as_quat().reshape(-1, 4)
 
-    def off(self, pose: Pose, first: float, last: float) -> tuple[float, float]:
-        """How far `pose` is from the nearest place of the way between two times: distance [m], angle there [rad]."""
+    def nearest(self, pose: Pose, first: float, last: float) -> tuple[float, float, float]:
+        """The place of the way between two times that is nearest to `pose`, the latest of several.
+
+        Returns:
+            Its time [s], the distance [m] and the angle there [rad].
+        """
         knots = self.times[(self.times > first) & (self.times < last)]
         times = np.unique(np.clip(np.concatenate(([first], knots, [last])), 0.0, self.end))
         points, _ = self.targets(times)
@@ -52,9 +57,9 @@ class Underway:
         for k in range(len(times) - 1):
             along, start = points[k + 1] - points[k], pose.position - points[k]
             length = float(along @ along)
-            share = float(np.clip(start @ along / length, 0.0, 1.0)) if length > 0.0 else 0.0
+            share = float(np.clip(start @ along / length, 0.0, 1.0)) if length > 0.0 else 1.0
             distance = float(np.linalg.norm(start - share * along))
-            if distance < best:
+            if distance < best + SAME:
                 best, where = distance, float(times[k] + share * (times[k + 1] - times[k]))
         turn = self._turns(where) * Rotation.from_quat(pose.quaternion).inv()
-        return best, float(turn.magnitude())
+        return where, best, float(turn.magnitude())

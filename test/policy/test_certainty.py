@@ -24,7 +24,7 @@ def test_a_step_is_as_sure_as_its_least_sure_token() -> None:
 @pytest.mark.parametrize(("count", "steps"), [(13, 2), (14, 0)])
 def test_lengths_that_do_not_fit(count: int, steps: int) -> None:
     with pytest.raises(ShapeError, match="certainty"):
-        Certainty.of_tokens(*np.zeros((3, count)), steps)
+        Certainty.of_tokens(np.zeros(count), np.zeros(count), np.zeros(count), steps)
 
 
 @pytest.mark.parametrize(

@@ -114,10 +114,24 @@ def test_a_committed_step_that_does_not_fit_in_a_token_is_not_forced() -> None:
     stamp, arrival = STAMP + NS // 10, STAMP + 3 * NS // 10
     full = join(Plan(previous, 0.1, arrival), stamp, at(previous, 0.1), PIPER, CODEC)
     assert full.forced == 2
-    behind = join(Plan(previous, 0.1, arrival), stamp, at(previous, 0.05), PIPER, CODEC)
-    assert behind.forced == 0
-    assert "step 1 is 1.35 units away" in behind.reason
-    assert len(behind.ids) == 28  # the guess stays, clipped
+    rising = chunk_of(CODEC.encode(np.tile([0.5, 0, 0.2, 0, 0, 0, 1.0], (5, 1))))
+    place = at(rising, 0.1)
+    below = Pose(place.position - np.array([0.0, 0.0, 0.019]), place.quaternion)
+    joined = join(Plan(rising, 0.1, arrival), stamp, below, PIPER, CODEC)
+    assert joined.forced == 0
+    assert "step 1 is 1.15 units away" in joined.reason
+    assert len(joined.ids) == 28  # the guess stays, clipped
+
+
+def test_an_arm_that_lags_goes_the_same_way_later() -> None:
+    """After the first chunk, whose late steps were dropped, a quick model's arm never caught up, and nothing was forced."""
+    previous = chunk_of(CODEC.encode(np.tile([0.8, 0, 0, 0, 0, 0, 1.0], (5, 1))))
+    arm = at(previous, 0.05)
+    joined = join(Plan(previous, 0.1, STAMP + int(0.35 * NS)), STAMP + int(0.2 * NS), arm, PIPER, CODEC)
+    assert joined.forced == 2 and joined.reason == ""
+    positions, _, _ = poses_of(joined, arm)
+    wanted, _ = Underway(previous).targets([0.15, 0.25])
+    np.testing.assert_allclose(positions[:2], wanted, atol=0.02 * HALF_BIN * 1.001)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +155,7 @@ def test_what_cannot_be_joined_is_not_forced(change: dict, said: str) -> None:
     if "off" in change:
         flat = chunk_of(CODEC.encode(np.tile([0.2, 0, 0, 0, 0, 0, 1.0], (5, 1))))
         previous, place = flat, at(flat, 0.2)
-        arm = Pose(place.position + [0, 0, change["off"]], place.quaternion)
+        arm = Pose(place.position + np.array([0, 0, change["off"]]), place.quaternion)
     joined = join(Plan(previous, 0.1, STAMP + int(change.get("arrival", 0.35) * NS)), stamp, arm, PIPER, CODEC)
     assert said in joined.reason
     assert joined.forced == (1 if "covers" in said else 0)

@@ -56,7 +56,7 @@ def test_latency_is_that_of_the_slowest_lately() -> None:
 def _line(prefix: int) -> ActionChunk:
     anchor = Pose(np.array([0.3, 0.0, 0.2]), np.array([0.0, 0.0, 0.0, 1.0]))
     positions = np.array([[0.3 + 0.01 * k, 0.0, 0.2] for k in range(1, 6)])
-    confidence, gripper = np.linspace(0.9, 0.5, 5), np.array([0.0, 0.0, 0.07, 0.07, 0.0])
+    confidence, gripper = np.array([0.9, 0.8, 0.7, 0.6, 0.5]), np.array([0.0, 0.0, 0.07, 0.07, 0.0])
     turns = np.tile([0.0, 0.0, 0.0, 1.0], (5, 1))
     return ActionChunk(0, "t", 3, 0.1, anchor, positions, turns, gripper, confidence, tuple(range(35)), prefix)
 

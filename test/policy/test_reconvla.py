@@ -56,7 +56,8 @@ def test_the_free_steps_are_those_of_the_model_given_the_prefix(loaded: Loaded, 
     """Forcing what the model would have said anyway changes nothing."""
     policy = policy_of(loaded)
     plain = policy.infer(observe())
-    forced = policy.engine.answer(*_prompt(policy, observe()), prefix=plain.token_ids[:14])
+    ids, image = _prompt(policy, observe())
+    forced = policy.engine.answer(ids, image, prefix=plain.token_ids[:14])
     assert forced.ids == plain.token_ids and forced.forced == 14
 
 
@@ -99,7 +100,7 @@ def test_an_arm_that_does_not_follow_is_not_joined(loaded: Loaded, observe: Obse
     policy = policy_of(loaded)
     before = policy.infer(observe())
     later = moved_on(observe(), before, 0.1)
-    away = replace(later, tcp=Pose(later.tcp.position + [0.0, 0.0, 0.08], later.tcp.quaternion))
+    away = replace(later, tcp=Pose(later.tcp.position + np.array([0.0, 0.0, 0.08]), later.tcp.quaternion))
     chunk = policy.infer(away, Plan(before, 0.1, later.stamp_ns + NS // 10))
     assert chunk.prefix_steps == 0 and "off the previous chunk" in policy.joined.reason
     assert np.array_equal(chunk.anchor.position, away.tcp.position)

@@ -32,12 +32,16 @@ def test_the_step_in_force_is_that_of_the_driver(time: float, step: int) -> None
     assert WAY.step(time) == step
 
 
-def test_how_far_off_a_pose_is() -> None:
+def test_the_nearest_place() -> None:
     here = Pose(np.array([0.31, 0.01, 0.2]), Rotation.from_rotvec([0, 0, 0.15]).as_quat())
-    assert WAY.off(here, 0.0, 0.6) == (pytest.approx(0.0, abs=1e-9), pytest.approx(0.0, abs=1e-9))
+    assert WAY.nearest(here, 0.0, 0.6) == pytest.approx((0.3, 0.0, 0.0), abs=1e-9)
     # Of the part before it has come there, only the end is near.
-    distance, angle = WAY.off(here, 0.0, 0.2)
-    assert distance == pytest.approx(0.01)
-    assert angle == pytest.approx(0.05)
+    assert WAY.nearest(here, 0.0, 0.2) == pytest.approx((0.2, 0.01, 0.05))
     aside = Pose(np.array([0.31, 0.01, 0.25]), here.quaternion)
-    assert WAY.off(aside, 0.0, 0.6)[0] == pytest.approx(0.05)
+    assert WAY.nearest(aside, 0.0, 0.6)[:2] == pytest.approx((0.3, 0.05))
+
+
+def test_where_the_way_stands_the_latest_place_counts() -> None:
+    """An arm that waits with its chunk does not lag."""
+    there = Pose(np.array([0.31, 0.02, 0.2]), TURNS[2])
+    assert WAY.nearest(there, 0.0, 0.6) == pytest.approx((0.6, 0.0, 0.0), abs=1e-9)

@@ -201,7 +201,7 @@ def test_duty_spaces_the_starts(observe: Observe) -> None:
 
     starts: list[float] = []
 
-    def infer(observation: Observation) -> ActionChunk:
+    def infer(observation: Observation, plan: Plan | None = None) -> ActionChunk:
         starts.append(time.monotonic())
         return pause(observation)
 
