@@ -75,7 +75,11 @@ def join(plan: Plan, stamp_ns: int, anchor: Pose, contract: Contract, codec: Act
         committed, reason = 0, f"{committed} of {steps} steps would be over when it arrives"
     best = Joined()
     for ends in _choices(
-        way, begin + dt * np.arange(1, steps + 1), committed, begin + arrival, max(0.0, begin - where)
+        way,
+        begin + dt * np.arange(1.0, steps + 1.0, dtype=np.float64),
+        committed,
+        begin + arrival,
+        max(0.0, begin - where),
     ):
         covered = int(np.count_nonzero(ends <= way.end + 1e-9))
         if committed > covered:
