@@ -165,8 +165,10 @@ class PolicyNode(ManagedNode):
         self._status.publish(to_status(self._report(), self._about, self.get_clock().now().to_msg()))
 
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
-        """State, counts and stage times [s]; also while the node is inactive."""
-        return to_diagnosis(self._report(), self._about, self.config.duty)
+        """State, counts and stage times [s], and why no more was joined; also while the node is inactive."""
+        level, text, values = to_diagnosis(self._report(), self._about, self.config.duty)
+        joined = getattr(self._loader.policy if self._loader is not None else None, "joined", None)
+        return level, text, values if joined is None else {**values, "not_joined": joined.reason}
 
 
 def main() -> int:
