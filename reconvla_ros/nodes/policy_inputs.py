@@ -1,4 +1,7 @@
-"""What the policy listens to: images, joints, TCP, tasks. Images stay serialised until one is used; every frame is counted."""
+"""What the policy listens to: images, joints, TCP, tasks, the driver.
+
+Images stay serialised until one is used; every frame is counted.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from reconvla_ros.graph import CAMERAS
-from reconvla_ros.msg import TaskState
+from reconvla_ros.msg import ArmStatus, TaskState
 from reconvla_ros.nodes import convert, qos
 from reconvla_ros.nodes.base import ManagedNode
 from reconvla_ros.nodes.serialized import compressed_to_rgb, raw_to_rgb, stamp_of, thinned
@@ -21,6 +24,7 @@ from reconvla_ros.observation.assemble import ObservationAssembler
 VIEWS = dict(zip(CAMERAS, ("base", "wrist"), strict=True))
 # Joints come at 200 Hz; a sample each 15 ms is nearer to an image than it matters and costs a quarter.
 STATE_SPACING_NS = 15_000_000
+FOLLOWING = ("MOVING", "HOLDING")  # states of the driver in which it follows chunks; it holds between slow steps
 
 
 class PolicyInputs:
@@ -31,6 +35,7 @@ class PolicyInputs:
         assembler: gets images, joints and TCP.
         poke: called after every image.
         on_task: gets every task/state.
+        on_refusal: called when the driver has refused something, or follows no chunk.
     """
 
     def __init__(
@@ -39,8 +44,10 @@ class PolicyInputs:
         assembler: ObservationAssembler,
         poke: Callable[[], None],
         on_task: Callable[[TaskState], None],
+        on_refusal: Callable[[], None],
     ) -> None:
         self._node, self._assembler, self._poke, self._on_task = node, assembler, poke, on_task
+        self._on_refusal, self._refused = on_refusal, 0
         self._open: list[Any] = []
 
     def open(self, images: str) -> None:
@@ -54,7 +61,9 @@ class PolicyInputs:
         log = self._node.get_logger().warning
         self._count_raw(JointState, "joint_states", thinned(self._on_joints, STATE_SPACING_NS, log), qos.STATE)
         self._count_raw(PoseStamped, "arm/ee_pose", thinned(self._on_tcp, STATE_SPACING_NS, log), qos.STATE)
-        self._open.append(self._node.create_subscription(TaskState, "task/state", self._on_task, qos.LATCHED))
+        subscribe = self._node.create_subscription
+        self._open.append(subscribe(TaskState, "task/state", self._on_task, qos.LATCHED))
+        self._open.append(subscribe(ArmStatus, "arm/status", self._on_arm, qos.STATUS))
 
     def close(self) -> None:
         """Unsubscribe and forget what came; safe to call twice."""
@@ -81,6 +90,12 @@ class PolicyInputs:
             self._poke()
 
         return on_image
+
+    def _on_arm(self, message: ArmStatus) -> None:
+        refused = int(message.commands_refused)
+        if refused != self._refused or message.source != "policy" or message.state not in FOLLOWING:
+            self._on_refusal()
+        self._refused = refused
 
     def _on_joints(self, data: bytes) -> None:
         self._assembler.add_state(convert.from_joint_state(deserialize_message(data, JointState)))

@@ -49,7 +49,7 @@ class PolicyNode(ManagedNode):
         self._task = Task()
         limits = AssemblyLimits(self.config.max_image_age, self.config.max_skew, self.config.max_state_age)
         self._assembler = ObservationAssembler(limits)
-        self._inputs = PolicyInputs(self, self._assembler, self._poke, self._on_task)
+        self._inputs = PolicyInputs(self, self._assembler, self._poke, self._on_task, self._on_refusal)
         self._ready = self.create_guard_condition(self._on_loaded)
         self._chunk = self.publish_on(ChunkMessage, "policy/action_chunk", qos.COMMAND)
         self._target = self.publish_on(PoseStamped, "policy/ee_pose", qos.STATUS)
@@ -119,6 +119,10 @@ class PolicyNode(ManagedNode):
     def _poke(self) -> None:
         if self._worker is not None:
             self._worker.poke()
+
+    def _on_refusal(self) -> None:
+        if self._worker is not None:
+            self._worker.forget_chunk()
 
     def _on_task(self, message: TaskState) -> None:
         self._task = Task(message.task_id, message.instruction) if message.state == "RUNNING" else Task()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from reconvla_ros.errors import TokenGateError
 from reconvla_ros.model.decode import Decoded
 from reconvla_ros.model.engine import Engine, Mechanisms
 from reconvla_ros.model.images import normalise, resize_canvas, stitch
@@ -154,11 +156,24 @@ class ReconVlaPolicy:
         self._gripper_action = None
 
     def warm_up(self) -> None:
-        """Run once on black images and the contract's mean state; changes no state but the timings."""
+        """Answer black images; changes no state but the timings.
+
+        On a GPU with every number of forced steps: each has shapes of its own, and the first time of a shape is slow.
+        What these weights say to such a picture is not judged.
+        """
         black = np.zeros((480, 640, 3), np.uint8)
         anchor = Pose(np.array([0.3, 0.0, 0.25]), np.array([0.0, 0.0, 0.0, 1.0]))
         arm = ArmState(0, np.zeros(6), np.zeros(6), np.zeros(6), 0.0)
-        self._answer(Observation(0, black, black, arm, anchor, "warm up", ""), Joined())
+        made_up = Observation(0, black, black, arm, anchor, "warm up", "")
+        for joined in self.rehearsals(self.loaded.model.device.type == "cuda"):
+            with contextlib.suppress(TokenGateError):
+                self._answer(made_up, joined)
+
+    def rehearsals(self, all_of_them: bool) -> list[Joined]:
+        """What warming up joins: nothing, and, if wanted, a chunk that stands still, after 0 .. T-1 forced steps."""
+        steps = self.contract.chunk_steps
+        still = tuple(int(i) for i in self.codec.encode(np.zeros(steps * AXES)))
+        return [Joined(), *(Joined(still, forced) for forced in range(steps if all_of_them else 0))]
 
     def infer(self, observation: Observation, plan: Plan | None = None) -> ActionChunk:
         """One chunk for one observation; with a plan it joins the chunk before.

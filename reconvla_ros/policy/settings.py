@@ -23,7 +23,7 @@ class PolicyConfig:
     device: str = param("auto", "auto (a GPU when there is one), cpu, cuda or cuda:N")
     dtype: str = param("auto", "auto (bfloat16 on a GPU, float32 on a CPU) or a type", options=("auto", *DTYPES))
     threads: int = param(1, "CPU threads of the network", low=1, high=256)
-    rate: float = param(2.0, "chunks per second at most", unit="Hz", low=0.01, high=50.0)
+    rate: float = param(5.0, "chunks per second at most", unit="Hz", low=0.01, high=50.0)
     duty: float = param(0.5, "largest share of the wall time spent in inference", low=0.01, high=1.0)
     images: str = param("raw", "what the cameras' topics carry", options=("raw", "compressed"))
     simulated: bool = param(False, "the arm is simulated; only then a contract of another embodiment may run")

@@ -127,6 +127,11 @@ class PolicyWorker:
         with self._changed:
             self._changed.notify_all()
 
+    def forget_chunk(self) -> None:
+        """The arm does not follow what was delivered last: the next chunk joins nothing."""
+        with self._changed:
+            self._previous = None
+
     def confirm(self) -> tuple[bool, str]:
         """A person says go on: the task in hand is not asked about again. (done, words)."""
         with self._changed:
@@ -209,10 +214,10 @@ class PolicyWorker:
 
     def _plan(self, now_ns: int) -> Plan | None:
         """What is under way; None when nothing is, or nobody wants to know."""
-        if self._previous is None or self._matcher is None or not self._rules.plans:
+        previous, matcher = self._previous, self._matcher
+        if previous is None or matcher is None or not self._rules.plans:
             return None
-        arrival_ns = now_ns + round(self._matcher.latency() * NS)
-        return Plan(self._previous, self._matcher.step_dt(self._previous.steps), arrival_ns)
+        return Plan(previous, matcher.step_dt(previous.steps), now_ns + round(matcher.latency() * NS))
 
     def _pass_on(self, chunk: ActionChunk, age: float, began: float) -> None:
         spent = time.monotonic() - began

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from typing import Any
@@ -41,7 +42,7 @@ def test_chunks_join_and_a_stalled_policy_holds_and_goes_on(graph: Graph) -> Non
         lambda: f"chunks join; {len(chunks)} came, {graph.monitor.values.get('policy', {}).get('not_joined')}",
         60.0,
     )
-    joined = [(a, b) for a, b in zip(chunks, chunks[1:], strict=False) if b.prefix_steps]
+    joined = [(a, b) for a, b in itertools.pairwise(chunks) if b.prefix_steps]
     assert all(a.task_id == b.task_id and b.prefix_steps < len(b.poses) for a, b in joined)
 
     os.kill(graph.pid("policy"), signal.SIGSTOP)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from reconvla_ros.errors import TokenGateError
 from reconvla_ros.model.engine import Mechanisms
 from reconvla_ros.model.model import Loaded
 from reconvla_ros.policy.contract import load_contract
@@ -104,6 +105,32 @@ def test_an_arm_that_does_not_follow_is_not_joined(loaded: Loaded, observe: Obse
     chunk = policy.infer(away, Plan(before, 0.1, later.stamp_ns + NS // 10))
     assert chunk.prefix_steps == 0 and "off the previous chunk" in policy.joined.reason
     assert np.array_equal(chunk.anchor.position, away.tcp.position)
+
+
+def test_a_gpu_is_warmed_up_with_every_number_of_forced_steps(loaded: Loaded, observe: Observe) -> None:
+    policy = policy_of(loaded)
+    assert [len(j.ids) for j in policy.rehearsals(False)] == [0]
+    assert [(len(j.prefix), len(j.draft)) for j in policy.rehearsals(True)] == [
+        (0, 0), (0, 35), (7, 28), (14, 21), (21, 14), (28, 7)
+    ]  # fmt: skip
+
+
+def test_what_a_model_says_to_a_black_picture_does_not_matter(
+    loaded: Loaded, observe: Observe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trained model may answer nonsense with words; then it could not be loaded."""
+    policy = policy_of(loaded)
+    asked: list[int] = []
+
+    def words(*args: object) -> None:
+        asked.append(1)
+        raise TokenGateError("token gate: token 0 of 35 must be an action id, got 25")
+
+    monkeypatch.setattr(policy.engine, "answer", words)
+    policy.warm_up()
+    assert asked == [1]
+    with pytest.raises(TokenGateError):
+        policy.infer(observe())
 
 
 def test_options_follow_the_parameters() -> None:

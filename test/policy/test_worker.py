@@ -285,6 +285,21 @@ def test_the_policy_is_told_what_is_under_way(make: Callable[..., Bench]) -> Non
     assert of_task[0] is None
 
 
+def test_a_chunk_that_the_driver_refused_is_not_joined(make: Callable[..., Bench]) -> None:
+    bench = make(plans=True)
+    bench.worker.set_task(TASK)
+    bench.until(lambda: len(bench.chunks) >= 2)
+    bench.policy.gate.clear()
+    bench.policy.entered.clear()
+    assert bench.policy.entered.wait(10)  # this one knows its plan already
+    told = len(bench.policy.plans)
+    bench.policy.error = TokenGateError("so that nothing is delivered")
+    bench.worker.forget_chunk()
+    bench.policy.gate.set()
+    bench.until(lambda: len(bench.policy.plans) > told)
+    assert bench.policy.plans[told - 1] is not None and bench.policy.plans[told] is None
+
+
 def test_a_chunk_that_joins_keeps_the_step_time_it_was_planned_with(make: Callable[..., Bench]) -> None:
     bench = make(plans=True, rate=1.0 / 0.3)  # chunks of 0.5 s every 0.3 s: nominal
     bench.policy.prefix = 2
