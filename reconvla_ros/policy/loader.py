@@ -13,23 +13,17 @@ from pathlib import Path
 
 import torch
 
-from reconvla_ros.errors import CheckpointError, ReconVlaError
+from reconvla_ros.errors import ReconVlaError
+from reconvla_ros.model.checkpoint import Hooks, Loading, list_tensors
+from reconvla_ros.model.hub import is_hub_id
 from reconvla_ros.model.model import pick_device, pick_dtype
-from reconvla_ros.policy.contract import load_contract
-from reconvla_ros.policy.factory import DEMO, SCRIPTED, describe, open_policy, require_embodiment
+from reconvla_ros.policy.factory import DEMO, SCRIPTED, contract_of, describe, open_policy
 from reconvla_ros.policy.protocol import Policy
 from reconvla_ros.policy.settings import PolicyConfig
 
-STATM = Path("/proc/self/statm")
-PAGE = 4096  # [byte]
-
-
-class LoadingCanceled(ReconVlaError):
-    """The load was told to give up; nobody needs to hear of it."""
-
 
 def precheck(config: PolicyConfig) -> None:
-    """What can be said in milliseconds: device, dtype, folder, contract.
+    """What can be said in milliseconds: device, dtype, folder, headers of the shards, contract.
 
     Raises:
         ConfigError, CheckpointError, ContractError: as `open_policy` would say it later.
@@ -37,23 +31,11 @@ def precheck(config: PolicyConfig) -> None:
     if config.policy == SCRIPTED:
         return
     pick_dtype(config.dtype, pick_device(config.device))
-    if config.checkpoint == DEMO:
+    if config.checkpoint == DEMO or is_hub_id(config.checkpoint):
         return
     folder = Path(config.checkpoint).expanduser()
-    if folder.is_dir():
-        require_embodiment(load_contract(folder), config)
-    elif folder.is_absolute() or config.checkpoint.startswith("."):
-        raise CheckpointError(f"checkpoint: folder {folder} does not exist")
-
-
-def memory_words() -> str:
-    """Resident memory of this process, and what torch holds on the GPU where there is one, for a person."""
-    words = ""
-    if STATM.exists():
-        words = f"process {int(STATM.read_text().split()[1]) * PAGE / 1e9:.1f} GB"
-    if torch.cuda.is_initialized():
-        words += f", GPU {torch.cuda.memory_allocated() / 1e9:.1f} GB"
-    return words
+    list_tensors(folder)
+    contract_of(folder, config)
 
 
 class PolicyLoader:
@@ -117,11 +99,9 @@ class PolicyLoader:
         with self._lock:
             self._state, self._reason = state, reason
 
-    def _progress(self, done: int, total: int) -> None:
-        if self._canceled.is_set():
-            raise LoadingCanceled(f"loading was canceled after {done} of {total} tensors")
-        share = done / max(total, 1)
-        words = f"{share:.0%}, {done} of {total} tensors, {memory_words()}"
+    def _report(self, now: Loading) -> None:
+        share = now.bytes / max(now.bytes_total, 1)
+        words = f"{share:.0%}, {now}"
         self._set("LOADING", words)
         if int(4 * share) != self._quarter:
             self._quarter = int(4 * share)
@@ -129,16 +109,15 @@ class PolicyLoader:
 
     def _run(self) -> None:
         try:
-            policy = self._open(self._config, self._say, self._progress)
+            hooks = Hooks(report=self._report, cancel=self._canceled.is_set)
+            policy = self._open(self._config, self._say, hooks=hooks)
             self.about = describe(policy)
             self._set("WARMING_UP")
             if not self._canceled.is_set():
                 policy.warm_up()
             with self._lock:
                 self._policy, self._state, self._reason = policy, "IDLE", ""
-        except LoadingCanceled as error:
-            self._set("FAULT", str(error))
-        except ReconVlaError as error:
+        except ReconVlaError as error:  # Cancelled is one; nobody looks any more then
             self._set("FAULT", str(error))
         except Exception as error:  # torch and safetensors have their own; none may pass in silence
             self._set("FAULT", f"loading failed: {type(error).__name__}: {error}")

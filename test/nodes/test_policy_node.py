@@ -17,12 +17,14 @@ import pytest
 pytest.importorskip("reconvla_ros.msg", reason="needs the built workspace")
 
 import rclpy
+import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.serialization import serialize_message
 from reconvla_ros.msg import ActionChunk, PolicyStatus, TaskState
+from safetensors.torch import save_file
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_srvs.srv import Trigger
 
@@ -214,6 +216,7 @@ def test_a_checkpoint_that_cannot_be_loaded_is_a_fault_and_can_be_tried_again(
     folder = tmp_path / "hollow"
     folder.mkdir()
     (folder / "contract.yaml").write_text(template())
+    save_file({"x": torch.zeros(1)}, folder / "model.safetensors")
     process = start(f"checkpoint:={folder}")
     world.until(lambda: world.is_state("FAULT"))
     assert world.status is not None and str(folder) in world.status.reason and world.status.checkpoint == str(folder)

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from reconvla_ros.errors import CheckpointError, ConfigError, ContractError, ReconVlaError
+from reconvla_ros.errors import Cancelled, CheckpointError, ConfigError, ContractError, ReconVlaError
+from reconvla_ros.model.checkpoint import Hooks, Loading
 from reconvla_ros.policy.contract import Contract, to_yaml
-from reconvla_ros.policy.loader import PolicyLoader, memory_words, precheck
+from reconvla_ros.policy.loader import PolicyLoader, precheck
 from reconvla_ros.policy.scripted import ScriptedPolicy
 from reconvla_ros.policy.settings import PolicyConfig
 
@@ -25,14 +28,15 @@ class Opener:
         self.error: Exception | None = None
         self.warmed = threading.Event()
 
-    def __call__(
-        self, config: PolicyConfig, say: Callable[[str], None], progress: Callable[..., None]
-    ) -> ScriptedPolicy:
+    def __call__(self, config: PolicyConfig, say: Callable[[str], None], hooks: Hooks) -> ScriptedPolicy:
         for done in range(1, self.total + 1):
             assert self.go.acquire(timeout=10)
             if self.error is not None:
                 raise self.error
-            progress(done, self.total)
+            assert hooks.cancel is not None and hooks.report is not None
+            if hooks.cancel():
+                raise Cancelled("loading was called off")
+            hooks.report(Loading(done, self.total, done * 10**9, self.total * 10**9, 3 * 10**9))
             self.told = done
         policy = ScriptedPolicy()
         policy.warm_up = self.warmed.set  # type: ignore[method-assign]
@@ -59,7 +63,7 @@ def test_it_says_how_far_it_is_and_warms_up_before_it_is_ready() -> None:
     bench.opener.go.release(2)
     until(lambda: bench.opener.told == 2)
     state, words = bench.loader.state
-    assert state == "LOADING" and words.startswith("25%, 2 of 8 tensors") and "GB" in words
+    assert state == "LOADING" and words == "25%, 2 of 8 tensors, 2.00 of 8.00 GB, 3.00 GB of memory held"
     bench.opener.go.release(6)
     assert bench.done.wait(10)
     assert bench.loader.state == ("IDLE", "") and bench.opener.warmed.is_set()
@@ -95,7 +99,7 @@ def test_a_warm_up_that_fails_is_a_fault_too() -> None:
         def warm_up(self) -> None:
             raise MemoryError("no room for the cache")
 
-    loader = PolicyLoader(PolicyConfig(policy="scripted"), print, bench.done.set, lambda *a: Cold())
+    loader = PolicyLoader(PolicyConfig(policy="scripted"), print, bench.done.set, lambda *a, **k: Cold())
     loader.start()
     assert bench.done.wait(10)
     assert loader.state == ("FAULT", "loading failed: MemoryError: no room for the cache")
@@ -126,24 +130,23 @@ def test_what_is_loaded_is_given_back() -> None:
         ({"checkpoint": "/nowhere"}, CheckpointError, "/nowhere does not exist"),
         ({"checkpoint": "./nowhere"}, CheckpointError, "nowhere does not exist"),
         ({"device": "cuda:99"}, ConfigError, "device"),
-        ({"checkpoint": "FOLDER"}, ContractError, "contract.yaml does not exist"),
+        ({"checkpoint": "EMPTY"}, CheckpointError, "holds neither"),
+        ({"checkpoint": "HOLLOW"}, ContractError, "contract.yaml does not exist"),
     ],
 )
 def test_what_can_be_said_at_once(change: dict, error: type[ReconVlaError], said: str, tmp_path: Path) -> None:
-    change = {k: str(tmp_path) if v == "FOLDER" else v for k, v in change.items()}
+    if change.get("checkpoint") == "HOLLOW":
+        save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
+    change = {k: str(tmp_path) if v in ("EMPTY", "HOLLOW") else v for k, v in change.items()}
     with pytest.raises(error, match=said):
         precheck(PolicyConfig(**change))
 
 
 def test_another_arm_is_refused_at_once(tmp_path: Path) -> None:
+    save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
     (tmp_path / "contract.yaml").write_text(to_yaml(Contract(embodiment="calvin")))
     with pytest.raises(ContractError, match="'calvin'"):
         precheck(PolicyConfig(checkpoint=str(tmp_path)))
     precheck(PolicyConfig(checkpoint=str(tmp_path), simulated=True))
     for good in ({"policy": "scripted", "checkpoint": "/nowhere"}, {}, {"checkpoint": "owner/model"}):
         precheck(PolicyConfig(**good))  # type: ignore[arg-type]
-
-
-def test_memory_for_a_person() -> None:
-    words = memory_words()
-    assert words.startswith("process ") and float(words.split()[1]) > 0.0
