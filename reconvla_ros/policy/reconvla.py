@@ -225,7 +225,7 @@ class ReconVlaPolicy:
         image = torch.from_numpy(normalise(resize_canvas(canvas)))
         ids = prompt_ids(tokenizer, observation.instruction, self.state_ids(observation), c.prompt)
         clock.lap("preprocess")
-        features = model.encode_image(image)
+        features = self.engine.encode_image(image)
         clock.lap("vision")
         decoded = self.engine.answer(ids, features, joined.prefix, joined.draft, clock.lap)
         if decoded.attention is not None:

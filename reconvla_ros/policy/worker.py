@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from reconvla_ros.errors import ReconVlaError, TokenGateError
+from reconvla_ros.errors import ReconVlaError, SetupError, TokenGateError
 from reconvla_ros.policy.certainty import ConfidenceRule
 from reconvla_ros.policy.protocol import Plan, Policy
 from reconvla_ros.policy.rate import RateMatcher, slowed
@@ -196,9 +196,10 @@ class PolicyWorker:
         began = time.monotonic()
         try:
             chunk = self._infer(observation, now_ns, began)
-        except ReconVlaError as error:
-            gate = isinstance(error, TokenGateError)
-            self._note(state="RUNNING" if gate else "WAITING", reason=str(error), refused=self._report.refused + 1)
+        except TokenGateError as error:
+            self._note(state="RUNNING", reason=str(error), refused=self._report.refused + 1)
+        except ReconVlaError as error:  # it is tried again: memory may come free, another instruction be given
+            self._note(state="FAULT" if isinstance(error, SetupError) else "WAITING", reason=str(error))
         else:
             self._pass_on(chunk, age, began)
         spent = time.monotonic() - began

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reconvla_ros.errors import ObservationError, ReconVlaError, ShapeError, TokenGateError
+from reconvla_ros.errors import ObservationError, ReconVlaError, SetupError, ShapeError, TokenGateError
 from reconvla_ros.policy.certainty import Certainty, ConfidenceRule
 from reconvla_ros.policy.protocol import Plan
 from reconvla_ros.policy.scripted import ScriptedPolicy
@@ -169,6 +169,16 @@ def test_a_refused_answer_is_counted_and_not_delivered(bench: Bench) -> None:
     assert not bench.chunks
     bench.policy.error = None
     bench.until(lambda: bool(bench.chunks))
+
+
+def test_too_little_memory_is_a_fault_that_is_tried_again(bench: Bench) -> None:
+    bench.policy.error = SetupError("engine: an answer of 800 positions does not fit; what would fit: weights int8")
+    bench.worker.set_task(TASK)
+    bench.until(lambda: bench.worker.report.state == "FAULT")
+    assert "weights int8" in bench.worker.report.reason and bench.worker.report.refused == 0
+    bench.policy.error = None
+    bench.until(lambda: bool(bench.chunks))
+    bench.until(lambda: bench.worker.report.state == "RUNNING")
 
 
 def test_a_mistake_of_ours_is_a_fault_that_stays(bench: Bench) -> None:
