@@ -46,12 +46,12 @@ class PolicyNode(ManagedNode):
         super().__init__("policy", PolicyConfig)
         self._loader: PolicyLoader | None = None
         self._worker: PolicyWorker | None = None
-        self._about = {"checkpoint": str(self.config.checkpoint)}
+        self._about, self._task = {"checkpoint": str(self.config.checkpoint)}, Task()
         self._current: ActionChunk | None = None
-        self._task = Task()
         limits = AssemblyLimits(self.config.max_image_age, self.config.max_skew, self.config.max_state_age)
         self._assembler = ObservationAssembler(limits)
-        self._inputs = PolicyInputs(self, self._assembler, self._poke, self._on_task, self._on_refusal)
+        heed = (self._poke, self._on_task, self._on_refusal, self._on_silence)
+        self._inputs = PolicyInputs(self, self._assembler, *heed)
         self._ready = self.create_guard_condition(self._on_loaded)
         self._chunk = self.publish_on(ChunkMessage, "policy/action_chunk", qos.COMMAND)
         self._target = self.publish_on(PoseStamped, "policy/ee_pose", qos.STATUS)
@@ -89,7 +89,12 @@ class PolicyNode(ManagedNode):
         c, now = self.config, self.get_clock()
         rules = WorkerRules(c.rate, c.duty, c.inference_timeout, True, c.confidence)
         self._worker = PolicyWorker(
-            policy, self._assembler.assemble, self._deliver, lambda: now.now().nanoseconds, rules=rules
+            policy,
+            self._assembler.assemble,
+            self._deliver,
+            lambda: now.now().nanoseconds,
+            rules=rules,
+            blind=self._inputs.blind,
         )
         log.info("{checkpoint} ({kind}) on {device} {dtype}, contract {digest}".format(**self._about))
         if self.active:
@@ -148,6 +153,15 @@ class PolicyNode(ManagedNode):
             self._attention.publish(convert.to_image(attention, "32FC1", chunk.stamp_ns, frame))
             if overlay is not None and self._overlay.subscribers:
                 self._overlay.publish(convert.to_image(overlay(), "rgb8", chunk.stamp_ns, frame))
+
+    def _on_silence(self, why: str) -> None:
+        """A camera has gone silent: nobody sees any more what the chunk in force leads to, so it is taken back."""
+        if (chunk := self._current) is None:
+            return
+        self._current = None
+        self._chunk.publish(convert.to_withdrawal(chunk, self.get_clock().now().nanoseconds))
+        self._on_refusal()
+        self.get_logger().warning(f"{why}; the chunk in force is taken back, the arm holds")
 
     def _publish_target(self) -> None:
         """The step of the last chunk that the driver follows now, by the age of its observation."""

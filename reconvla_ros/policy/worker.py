@@ -55,6 +55,7 @@ class PolicyWorker:
         clock: ROS time [ns], the clock of the stamps.
         rate, duty: as in `WorkerRules`, for who wants nothing else.
         rules: instead of `rate` and `duty`.
+        blind: why no chunk may be delivered now, or empty; asked when an answer has come.
     """
 
     def __init__(
@@ -66,9 +67,10 @@ class PolicyWorker:
         rate: float = math.inf,
         duty: float = 1.0,
         rules: WorkerRules | None = None,
+        blind: Callable[[], str] = lambda: "",
     ) -> None:
         self._policy, self._assemble, self._deliver, self._clock = policy, assemble, deliver, clock
-        self._rules = rules or WorkerRules(rate, duty)
+        self._rules, self._blind = rules or WorkerRules(rate, duty), blind
         self._changed = threading.Condition()
         self._task = Task()
         self._report = Report()
@@ -228,6 +230,9 @@ class PolicyWorker:
         if ended or spent > self._rules.timeout:
             late = f"an inference took {spent:.1f} s, allowed {self._rules.timeout:g}; its answer was dropped"
             self._note(dropped=self._report.dropped + 1, **({} if ended else {"state": "RUNNING", "reason": late}))
+            return
+        if blind := self._blind():
+            self._note(state="WAITING", reason=f"{blind}; an answer was dropped", dropped=self._report.dropped + 1)
             return
         delivered = time.monotonic()
         chunk, slow = self._match(chunk, spent)

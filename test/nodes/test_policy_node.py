@@ -59,6 +59,7 @@ class World:
         for topic in ("policy/attention_raw", "policy/attention"):
             self.node.create_subscription(Image, topic, partial(self.pictures.__setitem__, topic), qos.STATUS)
         self.counts: dict[str, str] = {}
+        self.seeing = True  # the wrist camera gives images
         self.node.create_subscription(PoseStamped, "policy/ee_pose", self.targets.append, qos.STATUS)
         self.node.create_subscription(PolicyStatus, "policy/status", self._on_status, qos.STATUS)
         self.node.create_subscription(ActionChunk, "policy/action_chunk", self.chunks.append, qos.COMMAND)
@@ -79,6 +80,8 @@ class World:
         self.joints.publish(convert.to_joint_state(arm))
         self.tcp.publish(convert.to_pose_stamped(TCP, stamp))
         for topic, publisher in self.images.items():
+            if "wrist" in topic and not self.seeing:
+                continue
             depth = "depth" in topic
             shade = np.full((48, 64), stamp % 250, np.uint16 if depth else np.uint8)
             pixels = shade if depth else np.dstack([shade] * 3)
@@ -179,6 +182,24 @@ def test_a_task_from_start_to_end(world: World, start: Callable[..., subprocess.
 
     process.send_signal(signal.SIGINT)
     assert process.wait(15) == 0
+
+
+@pytest.mark.graph
+def test_a_camera_that_goes_silent_takes_the_chunk_back(world: World, start: Callable[..., subprocess.Popen]) -> None:
+    """A chunk that slow inference had stretched went on after its camera had frozen, until its own end."""
+    start(
+        "rate:=10.0", "duty:=0.05", "prefix:=off"
+    )  # hardly any inference: steps are stretched, chunks last for seconds
+    world.until(lambda: world.is_state("IDLE"))
+    world.say("RUNNING", "t")
+    world.until(lambda: len(world.chunks) >= 2 and world.chunks[-1].step_dt.nanosec > 200_000_000)
+    world.seeing = False
+    world.until(lambda: not world.chunks[-1].poses, 5.0)
+    taken = world.chunks[-1]
+    assert (taken.task_id, taken.sequence) == ("t", world.chunks[-2].sequence)
+    assert not taken.gripper and taken.header.frame_id == "base_link"
+    world.seeing = True
+    world.until(lambda: len(world.chunks[-1].poses) == 5)
 
 
 @pytest.mark.graph
