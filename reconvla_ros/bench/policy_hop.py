@@ -233,7 +233,7 @@ def _from_zenoh(address: str) -> None:
 def _to_ring() -> Iterator[tuple[Receiver, Send]]:
     """The floor: one copy into shared memory, one word down a pipe."""
     memory = shared_memory.SharedMemory(create=True, size=_SLOTS * _SIZE)
-    slots = np.ndarray((_SLOTS, HEIGHT, WIDTH, 3), np.uint8, memory.buf)
+    slots: Rgb = np.ndarray((_SLOTS, HEIGHT, WIDTH, 3), np.uint8, memory.buf)
     try:
         with Receiver("ring", memory.name) as receiver:
             receiver.line()
@@ -254,7 +254,7 @@ def _to_ring() -> Iterator[tuple[Receiver, Send]]:
 def _from_ring(address: str) -> None:
     memory = shared_memory.SharedMemory(address)
     resource_tracker.unregister(f"/{address.lstrip('/')}", "shared_memory")  # it is the sender's to remove
-    slots = np.ndarray((_SLOTS, HEIGHT, WIDTH, 3), np.uint8, memory.buf)
+    slots: Rgb = np.ndarray((_SLOTS, HEIGHT, WIDTH, 3), np.uint8, memory.buf)
     print("ready", flush=True)
     while word := os.read(0, _WORD.size):
         slot, stamp = _WORD.unpack(word)
