@@ -163,6 +163,7 @@ def _to_ours() -> Iterator[tuple[Receiver, Send]]:
 def _from_ours(address: str) -> None:
     """As policy_node receives: every subscription raw, the newest wanted, the pixels read in place."""
     import rclpy
+    from rclpy.executors import SingleThreadedExecutor
     from sensor_msgs.msg import Image
 
     from reconvla_ros.nodes import process, qos
@@ -170,7 +171,7 @@ def _from_ours(address: str) -> None:
 
     process.keep_memory()
     rclpy.init()
-    node, executor = rclpy.create_node("bench_policy"), process.make_executor(True)
+    node, executor = rclpy.create_node("bench_policy"), SingleThreadedExecutor()
     node.create_subscription(Image, _TOPIC, lambda data: _got(raw_to_rgb(data), stamp_of(data)), qos.NEWEST, raw=True)
     for index in range(_OTHERS):
         node.create_subscription(Image, f"other_{index}", lambda data: None, qos.NEWEST, raw=True)
