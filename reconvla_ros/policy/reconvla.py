@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from reconvla_ros.errors import TokenGateError
 from reconvla_ros.model.decode import Decoded
 from reconvla_ros.model.engine import Engine, Mechanisms
-from reconvla_ros.model.images import normalise, resize_canvas, stitch
+from reconvla_ros.model.images import stitch, tower_pixels
 from reconvla_ros.model.model import Loaded, load_model, pick_device, pick_dtype
 from reconvla_ros.model.prompt import IMAGE_ID, prompt_ids
 from reconvla_ros.model.tokens import ActionCodec
@@ -222,7 +222,7 @@ class ReconVlaPolicy:
         model, tokenizer, c = self.loaded.model, self.loaded.tokenizer, self.contract
         clock = _Clock(model.device)
         canvas = stitch(observation.base, observation.wrist, c.heights)
-        image = torch.from_numpy(normalise(resize_canvas(canvas)))
+        image = torch.from_numpy(tower_pixels(canvas))
         ids = prompt_ids(tokenizer, observation.instruction, self.state_ids(observation), c.prompt)
         clock.lap("preprocess")
         features = self.engine.encode_image(image)
