@@ -40,6 +40,8 @@ RANDOM_WARNING = "the checkpoint holds RANDOM weights: the arm will move without
 class PolicyNode(ManagedNode):
     """Wires a policy to the graph."""
 
+    by_events = True
+
     def __init__(self) -> None:
         super().__init__("policy", PolicyConfig)
         self._loader: PolicyLoader | None = None
