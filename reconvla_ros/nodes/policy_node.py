@@ -52,7 +52,6 @@ class PolicyNode(ManagedNode):
         limits = AssemblyLimits(self.config.max_image_age, self.config.max_skew, self.config.max_state_age)
         self._assembler = ObservationAssembler(limits)
         self._inputs = PolicyInputs(self, self._assembler, self._poke, self._on_task, self._on_refusal)
-        self._ready = self.create_guard_condition(self._on_loaded)
         self._chunk = self.publish_on(ChunkMessage, "policy/action_chunk", qos.COMMAND)
         self._target = self.publish_on(PoseStamped, "policy/ee_pose", qos.STATUS)
         self._gripper = self.publish_on(Float32, "policy/gripper", qos.STATUS)
@@ -71,8 +70,13 @@ class PolicyNode(ManagedNode):
         precheck(self.config)
         self._worker = None
         self._inputs.open(self.config.images)
-        self._loader = PolicyLoader(self.config, self.get_logger().info, self._ready.trigger)
+        self._loader = PolicyLoader(self.config, self.get_logger().info, self._wake)
         self._loader.start()
+
+    def _wake(self) -> None:
+        """In the loader's thread: what is to be done is done in the executor (one of events takes no guard condition)."""
+        if self.executor is not None:
+            self.executor.create_task(self._on_loaded)
 
     def _on_loaded(self) -> None:
         """In the executor, when the loader has ended: put the policy to work, or say why there is none."""

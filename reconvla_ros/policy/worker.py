@@ -192,6 +192,8 @@ class PolicyWorker:
             self._wait_for_frame()
             return 0.0
         self._used_stamp = observation.stamp_ns
+        if self._report.state == "IDLE":  # what is said of the answer before stays until the next
+            self._note(state="RUNNING", reason="")
         age = (now_ns - observation.stamp_ns) / NS
         began = time.monotonic()
         try:
