@@ -79,7 +79,14 @@ class PolicyNode(ManagedNode):
             self.executor.create_task(self._on_loaded)
 
     def _on_loaded(self) -> None:
-        """In the executor, when the loader has ended: put the policy to work, or say why there is none."""
+        """In the executor, when the loader has ended; nothing may be raised there: it would take the process down."""
+        try:
+            self._take_over()
+        except Exception as error:
+            self.get_logger().fatal(f"the policy cannot be put to work: {type(error).__name__}: {error}")
+
+    def _take_over(self) -> None:
+        """Put the loaded policy to work, or say why there is none."""
         log, loader = self.get_logger(), self._loader
         if loader is None or self._worker is not None or loader.state[0] not in ("IDLE", "FAULT"):
             return  # what woke us belongs to a load that was given up
