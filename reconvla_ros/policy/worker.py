@@ -91,11 +91,6 @@ class PolicyWorker:
         words = f"inference stalled: {spent:.1f} s so far, allowed {self._rules.timeout:g}; no chunk is made meanwhile"
         return replace(report, state="FAULT", reason=words)
 
-    @property
-    def stalled(self) -> bool:
-        """Whether the inference under way takes longer than it may."""
-        return time.monotonic() - self._began > self._rules.timeout
-
     def start(self) -> None:
         """Begin; does nothing while no task is set. A thread that still hangs in an inference goes on when that returns."""
         with self._changed:
