@@ -33,7 +33,7 @@ from reconvla_ros.types import ActionChunk
 
 TARGET_PERIOD = 0.1  # [s] policy/ee_pose and policy/gripper, for people and recorders; the driver reads chunks
 _PAUSE = 0.2  # [s] for the inference under way when the node is deactivated; its chunk is dropped in any case
-_END = 3.0  # [s] for the same when the policy is given back
+_END = 3.0  # [s] for the same, or for the block of a checkpoint that is being read, when the policy is given back
 RANDOM_WARNING = "the checkpoint holds RANDOM weights: the arm will move without aim, inside its limits"
 
 
@@ -121,12 +121,14 @@ class PolicyNode(ManagedNode):
     def close(self) -> None:
         """Give the policy back; one that still loads gives up."""
         self._inputs.close()
-        if self._worker is not None and not self._worker.stop(_END):
-            self.get_logger().error("the policy's thread does not end; inference hangs")
-        elif self._worker is not None:
+        if self._worker is not None and self._worker.stop(_END):
             self._worker = None
-        if self._loader is not None and not self._loader.cancel():
-            self.get_logger().error("the load does not end")
+        loaded = self._loader is None or self._loader.cancel(_END)
+        self.abandoned |= not loaded or self._worker is not None
+        if self.abandoned:
+            self.get_logger().error(
+                f"the policy's thread does not end: {'it loads' if not loaded else 'inference hangs'}"
+            )
         self._loader, self._current, self._task = None, None, Task()
 
     def _poke(self) -> None:
