@@ -33,7 +33,7 @@ from reconvla_ros.types import ActionChunk
 
 TARGET_PERIOD = 0.1  # [s] policy/ee_pose and policy/gripper, for people and recorders; the driver reads chunks
 _PAUSE = 0.2  # [s] for the inference under way when the node is deactivated; its chunk is dropped in any case
-_END = 3.0  # [s] for the same when the policy is given back
+_END = 3.0  # [s] for the same, or for the block of a checkpoint that is being read, when the policy is given back
 RANDOM_WARNING = "the checkpoint holds RANDOM weights: the arm will move without aim, inside its limits"
 
 
@@ -50,7 +50,6 @@ class PolicyNode(ManagedNode):
         self._assembler = ObservationAssembler(limits)
         heed = (self._poke, self._on_task, self._on_refusal, self._on_silence)
         self._inputs = PolicyInputs(self, self._assembler, *heed)
-        self._ready = self.create_guard_condition(self._on_loaded)
         self._chunk = self.publish_on(ChunkMessage, "policy/action_chunk", qos.COMMAND)
         self._target = self.publish_on(PoseStamped, "policy/ee_pose", qos.STATUS)
         self._gripper = self.publish_on(Float32, "policy/gripper", qos.STATUS)
@@ -69,11 +68,23 @@ class PolicyNode(ManagedNode):
         precheck(self.config)
         self._worker = None
         self._inputs.open(self.config.images)
-        self._loader = PolicyLoader(self.config, self.get_logger().info, self._ready.trigger)
+        self._loader = PolicyLoader(self.config, self.get_logger().info, self._wake)
         self._loader.start()
 
+    def _wake(self) -> None:
+        """In the loader's thread: what is to be done is done in the executor (one of events takes no guard condition)."""
+        if self.executor is not None:
+            self.executor.create_task(self._on_loaded)
+
     def _on_loaded(self) -> None:
-        """In the executor, when the loader has ended: put the policy to work, or say why there is none."""
+        """In the executor, when the loader has ended; nothing may be raised there: it would take the process down."""
+        try:
+            self._take_over()
+        except Exception as error:
+            self.get_logger().fatal(f"the policy cannot be put to work: {type(error).__name__}: {error}")
+
+    def _take_over(self) -> None:
+        """Put the loaded policy to work, or say why there is none."""
         log, loader = self.get_logger(), self._loader
         if loader is None or self._worker is not None or loader.state[0] not in ("IDLE", "FAULT"):
             return  # what woke us belongs to a load that was given up
@@ -113,12 +124,14 @@ class PolicyNode(ManagedNode):
     def close(self) -> None:
         """Give the policy back; one that still loads gives up."""
         self._inputs.close()
-        if self._worker is not None and not self._worker.stop(_END):
-            self.get_logger().error("the policy's thread does not end; inference hangs")
-        elif self._worker is not None:
+        if self._worker is not None and self._worker.stop(_END):
             self._worker = None
-        if self._loader is not None and not self._loader.cancel():
-            self.get_logger().error("the load does not end")
+        loaded = self._loader is None or self._loader.cancel(_END)
+        self.abandoned |= not loaded or self._worker is not None
+        if self.abandoned:
+            self.get_logger().error(
+                f"the policy's thread does not end: {'it loads' if not loaded else 'inference hangs'}"
+            )
         self._loader, self._current, self._task = None, None, Task()
 
     def _poke(self) -> None:

@@ -93,11 +93,6 @@ class PolicyWorker:
         words = f"inference stalled: {spent:.1f} s so far, allowed {self._rules.timeout:g}; no chunk is made meanwhile"
         return replace(report, state="FAULT", reason=words)
 
-    @property
-    def stalled(self) -> bool:
-        """Whether the inference under way takes longer than it may."""
-        return time.monotonic() - self._began > self._rules.timeout
-
     def start(self) -> None:
         """Begin; does nothing while no task is set. A thread that still hangs in an inference goes on when that returns."""
         with self._changed:
@@ -194,6 +189,8 @@ class PolicyWorker:
             self._wait_for_frame()
             return 0.0
         self._used_stamp = observation.stamp_ns
+        if self._report.state == "IDLE":  # what is said of the answer before stays until the next
+            self._note(state="RUNNING", reason="")
         age = (now_ns - observation.stamp_ns) / NS
         began = time.monotonic()
         try:

@@ -272,6 +272,15 @@ def test_a_node_that_is_given_back_while_it_loads_can_load_again(
 
 
 @pytest.mark.graph
+def test_ctrl_c_ends_a_node_that_loads(world: World, start: Callable[..., subprocess.Popen]) -> None:
+    process = start()
+    world.until(lambda: world.is_state("LOADING"))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    assert world.states == ["LOADING"]
+
+
+@pytest.mark.graph
 def test_in_doubt_it_asks_a_person(world: World, start: Callable[..., subprocess.Popen]) -> None:
     start("rate:=10.0", "low_confidence:=ask", "confidence_threshold:=0.9")  # random weights are never so sure
     world.until(lambda: world.is_state("IDLE"))
