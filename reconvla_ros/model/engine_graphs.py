@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -41,8 +42,9 @@ def record_on_gpu(work: Work) -> Work:
     return graph.replay
 
 
+@cache
 def compiled_block() -> Apply:
-    """`Block.fixed` with its small kernels fused by torch.compile; the layers share one compilation a size.
+    """`Block.fixed` with its small kernels fused by torch.compile; layers and engines share one compilation a size.
 
     Coordinate descent makes the compiler write a product by a single row as a sum instead of a matrix product, which
     reads the memory at full speed (the way of gpt-fast).
