@@ -138,10 +138,10 @@ class Recorded:
 
 def record_steps(model: ReconVla, cache: Cache, low: int, high: int, most: int, compiled: bool) -> Recorded | None:
     """Recorded steps on a GPU; without the compiler where it does not work, None where graphs do not."""
-    for block in [compiled_block, lambda: Block.fixed] if compiled else [lambda: Block.fixed]:
+    for fused in (True, False) if compiled else (False,):
         try:
             with torch.cuda.device(model.device):
-                return Recorded(model, cache, low, high, most, block=block())
+                return Recorded(model, cache, low, high, most, block=compiled_block() if fused else Block.fixed)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # whatever compiler or driver lack: the answer is the same without them
