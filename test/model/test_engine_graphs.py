@@ -8,7 +8,15 @@ import torch
 from reconvla_ros.model.config import LanguageConfig, ModelConfig, VisionConfig
 from reconvla_ros.model.decode import Head, Plain, Steps, decode
 from reconvla_ros.model.draft import GPU_COST, Draft
-from reconvla_ros.model.engine_graphs import BLOCK_SIZES, Recorded, RecordedImage, Work, record_steps
+from reconvla_ros.model.engine_graphs import (
+    BLOCK_SIZES,
+    Recorded,
+    RecordedImage,
+    Work,
+    faithful,
+    record_image,
+    record_steps,
+)
 from reconvla_ros.model.engine_weights import prepare
 from reconvla_ros.model.language import Block, Cache, Decoder
 from reconvla_ros.model.model import Loaded, ReconVla
@@ -150,6 +158,24 @@ def test_a_block_compiles_once_for_all_layers(weights: str) -> None:
     assert len(compilations) == 1 + len(BLOCK_SIZES)
 
 
+def test_recorded_passes_that_are_wrong_are_noticed(
+    random_model: Loaded,
+    codec: ActionCodec,
+    prompt: torch.Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = random_model.model
+    cache, _ = started(model, prompt, 200)
+    steps = recorded(model, cache, codec)
+    with torch.inference_mode():
+        assert faithful(steps) and cache.length == len(prompt)
+        right = model.decoder.fixed
+        monkeypatch.setattr(model.decoder, "fixed", lambda *a: right(*a) * 1.2)
+        assert not faithful(steps)
+    assert "away from the plain one" in caplog.text
+
+
 def test_where_nothing_can_be_recorded_there_are_no_recorded_steps(
     random_model: Loaded, codec: ActionCodec, prompt: torch.Tensor, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -158,6 +184,8 @@ def test_where_nothing_can_be_recorded_there_are_no_recorded_steps(
     cache, _ = started(random_model.model, prompt, 200)
     assert record_steps(random_model.model, cache, codec.low, codec.high, COUNT, compiled=False) is None
     assert "recording failed" in caplog.text
+    assert record_image(random_model.model) == random_model.model.encode_image
+    assert "recording the image failed" in caplog.text
 
 
 @pytest.mark.parametrize("weights", ["plain", "int8", "fp8"])
