@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -138,7 +138,7 @@ def fidelity(settings: Settings, progress: Progress) -> dict[str, Any]:
         parts[f"prefix of {forced}"] = _judge(load, every, requests, truths, drafts, bound, forced)
     worst = min(parts, key=lambda name: (parts[name]["kept"], parts[name]["ratio"]))
     result = {**parts[worst], "worst": worst, "parts": parts, "kept": all(part["kept"] for part in parts.values())}
-    result["inexact"] = _inexact(load, requests, truths)
+    result["inexact"] = _inexact(settings, load, requests, truths)
     result["notes"] = [
         f"{len(requests)} requests of {TOKENS} tokens, {len(parts)} ways; weights that are not lossless: "
         + ("; ".join(f"{name} {words}" for name, words in result["inexact"].items()) or "none here")
@@ -186,13 +186,16 @@ def _forced(
         count.misses.append(truth.margin[miss])
 
 
-def _inexact(load: Workload, requests: Sequence[Inputs], truths: Sequence[Reference]) -> dict[str, str]:
-    """Agreement of the weights that are not lossless, in words; nothing where they are not to be had."""
+def _inexact(
+    settings: Settings, load: Workload, requests: Sequence[Inputs], truths: Sequence[Reference]
+) -> dict[str, str]:
+    """Agreement of the weights that are not lossless, in words, each on a copy of the network that loses its plain ones."""
     found = {}
     for weights in WEIGHTS[1:]:
         count = Count()
         try:
-            engine = load.engine(Mechanisms(draft="none", weights=weights))
+            copy = random_model(SHAPES[settings.size], settings.seed, load.model.device, load.model.dtype)
+            engine = replace(load, model=copy).engine(Mechanisms(draft="none", weights=weights))
             for inputs, truth in zip(requests, truths, strict=True):
                 follow(engine, inputs, load, truth, (), count)
         except (ConfigError, SetupError) as error:
