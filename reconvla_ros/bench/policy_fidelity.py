@@ -13,18 +13,17 @@ from reconvla_ros.bench.policy_bench import Progress, Settings
 from reconvla_ros.bench.policy_draft import oracle
 from reconvla_ros.bench.policy_timing import Bound
 from reconvla_ros.bench.policy_workload import (
-    SHAPES,
     TOKENS,
     Inputs,
     Workload,
     random_inputs,
-    random_model,
     workload,
 )
 from reconvla_ros.errors import ConfigError, SetupError, TokenGateError
 from reconvla_ros.model.decode import HEADS, greedy
 from reconvla_ros.model.engine import DRAFTS, GRAPHS, WEIGHTS, Engine, Mechanisms
 from reconvla_ros.model.model import ReconVla
+from reconvla_ros.model.random_init import random_model
 
 NEAR_TIE = 0.1  # [logits] a miss in another dtype is excused where the reference's two best are nearer than this
 ACCURACY = 0.7  # of the drafts that are given
@@ -148,9 +147,7 @@ def fidelity(settings: Settings, progress: Progress) -> dict[str, Any]:
 
 def _widened(settings: Settings, load: Workload) -> ReconVla:
     """Our model with the same weights, to the last bit, as float32."""
-    shape = SHAPES[settings.size]
-    model = random_model(shape, settings.seed, load.model.device, load.model.dtype)
-    return model.float()
+    return random_model(load.shape.config, load.model.device, load.model.dtype, settings.seed).float()
 
 
 def _judge(

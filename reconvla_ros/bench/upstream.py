@@ -146,11 +146,8 @@ class Upstream:
 
 
 def _projector(model: ReconVla, dtype: torch.dtype) -> nn.Sequential:
-    first, second = model.projector[0], model.projector[2]
-    made = nn.Sequential(
-        nn.Linear(first.in_features, first.out_features, device="meta"),
-        nn.GELU(),
-        nn.Linear(second.in_features, second.out_features, device="meta"),
-    )
+    vision, hidden = model.config.vision.hidden, model.config.language.hidden
+    with torch.device("meta"):
+        made = nn.Sequential(nn.Linear(vision, hidden), nn.GELU(), nn.Linear(hidden, hidden))
     hand_over(made, dict(model.projector.state_dict()), model.device, dtype)
     return made

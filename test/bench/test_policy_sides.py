@@ -23,7 +23,10 @@ from reconvla_ros.bench.policy_bench import Settings
 from reconvla_ros.bench.policy_timing import Bound
 from reconvla_ros.bench.policy_workload import TOKENS, Workload, workload
 from reconvla_ros.model.decode import greedy
+from reconvla_ros.model.model import ReconVla
 from reconvla_ros.model.prompt import IMAGE_ID
+from reconvla_ros.model.random_init import random_model
+from reconvla_ros.model.tokens import ActionCodec
 
 SETTINGS = Settings(rounds=3, size="tiny", device="cpu", dtype="float32")
 
@@ -48,8 +51,7 @@ def test_the_network_answers_actions_that_differ_and_inputs_are_the_size_they_sa
 
 
 def test_weights_are_the_same_for_the_same_seed_and_every_size_is_complete(load: Workload) -> None:
-    again = policy_workload.random_model(load.shape, 0, torch.device("cpu"), torch.float32)
-    other = policy_workload.random_model(load.shape, 1, torch.device("cpu"), torch.float32)
+    again, other = (random_model(load.shape.config, torch.device("cpu"), torch.float32, seed) for seed in (0, 1))
     pairs = list(zip(load.model.parameters(), again.parameters(), other.parameters(), strict=True))
     assert all(torch.equal(a, b) for a, b, _ in pairs)
     assert not all(torch.equal(a, c) for a, _, c in pairs)
@@ -87,8 +89,7 @@ def test_a_step_reads_its_layers_rows_past_and_its_share_of_the_certificate(load
 
 def test_the_weights_of_the_small_size_lie_beyond_the_cache() -> None:
     with torch.device("meta"):
-        shape = policy_workload.SHAPES["small"]
-        model = policy_workload.ReconVla(policy_workload.ModelConfig(shape.language, shape.vision))
+        model = ReconVla(policy_workload.SHAPES["small"].config)
     assert policy_workload.weight_bytes(model.decoder.layers) >= 4 * 32e6
 
 
@@ -214,8 +215,8 @@ def test_floors_of_the_full_size_are_those_of_the_roofline() -> None:
     """docs: vision 642 + 24.7 GFLOP, prefill 10.57 TFLOP, a step 13.1 GB in bfloat16 with the rows of the action ids."""
     shape = policy_workload.SHAPES["full"]
     with torch.device("meta"):
-        model = policy_workload.ReconVla(policy_workload.ModelConfig(shape.language, shape.vision)).bfloat16()
-    codec = policy_workload.ActionCodec(shape.language.vocab_rows - 3)
+        model = ReconVla(shape.config).bfloat16()
+    codec = ActionCodec(shape.language.vocab_rows - 3)
     load = Workload(model, codec, shape, ())
     assert policy_profile.vision_work(load) == pytest.approx(667e9, rel=0.01)
     found = policy_profile.floors(load, rate=790e12, bandwidth=4.3e12)
