@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from reconvla_ros.config import param
 from reconvla_ros.model.decode import HEADS
 from reconvla_ros.model.model import DTYPES
+from reconvla_ros.policy.contract import STITCHES
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,9 @@ class PolicyConfig:
     """See each parameter's description."""
 
     policy: str = param("reconvla", "the model, or a small circle without weights", options=("reconvla", "scripted"))
-    checkpoint: str = param("demo", "checkpoint folder; 'demo' = random weights, made on this machine when missing")
+    checkpoint: str = param("demo", "folder, or owner/name[@revision] of the hub; 'demo' = random weights, made here")
+    contract: str = param("", "for a checkpoint without its own: a shipped one (calvin) or a file; empty = its own")
+    stitch: str = param("contract", "stitch heights: of the contract, 173/161 or 167/167", options=tuple(STITCHES))
     seed: int = param(0, "of the demo checkpoint", low=0, high=2**31 - 1)
     device: str = param("auto", "auto (a GPU when there is one), cpu, cuda or cuda:N")
     dtype: str = param("auto", "auto (bfloat16 on a GPU, float32 on a CPU) or a type", options=("auto", *DTYPES))
