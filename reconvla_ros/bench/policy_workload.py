@@ -8,7 +8,7 @@ checkpoint of these sizes. Such answers hold no end id, so a side that would sto
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -80,6 +80,7 @@ class Workload:
     codec: ActionCodec
     shape: Shape
     inputs: tuple[Inputs, ...]
+    _engines: dict[tuple[Mechanisms, bool], Engine] = field(default_factory=dict)
 
     def of(self, index: int) -> Inputs:
         """The inputs of a round."""
@@ -92,9 +93,19 @@ class Workload:
         return nothing if device.type == "cpu" else lambda: torch.cuda.synchronize(device)
 
     def engine(self, mechanisms: Mechanisms = PLAIN, watch: bool = False) -> Engine:
-        """An engine for `TOKENS` tokens; `watch` keeps the attention at two thirds of the depth, as the policy does."""
+        """An engine for `TOKENS` tokens, the same for the same request: on a GPU the first answer of each is recorded.
+
+        `watch` keeps the attention at two thirds of the depth, as the policy does.
+        """
+        key = (mechanisms, watch)
+        if key not in self._engines:
+            self._engines[key] = self.new_engine(mechanisms, watch)
+        return self._engines[key]
+
+    def new_engine(self, mechanisms: Mechanisms = PLAIN, watch: bool = False, model: ReconVla | None = None) -> Engine:
+        """An engine that nobody else has; of another network of these sizes where one is given."""
         layer = (2 * self.shape.language.layers) // 3 if watch else -1
-        return Engine(self.model, self.codec, TOKENS, mechanisms, watch_layer=layer)
+        return Engine(model or self.model, self.codec, TOKENS, mechanisms, watch_layer=layer)
 
     def pixels(self, inputs: Inputs) -> Tensor:
         """The tower's input (1, 3, 384, 384) float32, stitched as the original serves, so that both see the same."""
@@ -161,6 +172,6 @@ class Laps:
         return sum(self.stages.values())
 
 
-def weight_bytes(module: nn.Module) -> int:
-    """Memory of the parameters [bytes]."""
+def parameter_bytes(module: nn.Module) -> int:
+    """Memory of the parameters [bytes], wherever they lie."""
     return sum(p.numel() * p.element_size() for p in module.parameters())
