@@ -84,6 +84,10 @@ BENCHES: dict[str, Bench] = {
     "B4b": Bench("draft: one token a step / with a draft", "policy_draft:draft_curve"),
     "B5": Bench("fidelity: tokens equal to plain decoding in float32", "policy_fidelity:fidelity"),
     "B6": Bench("head: action rows and certificate / full table", "policy_decode:head_cost"),
+    "B7": Bench("images: the original's preprocessing / ours, bit for bit", "policy_images:preprocess"),
+    "B8": Bench("image message: a memcpy / built and read back", "policy_images:message"),
+    "B9": Bench("hop, camera to policy: zenoh / ours", "policy_hop:measure"),
+    "B14": Bench("capture to bus / the sum of its stages", "policy_end_to_end:measure"),
     "profile": Bench("a chunk's stages: floor / time; median, tail, memory", "policy_profile:profile"),
     "B15": Bench("steps per second: while the arm moves / while it waits", "policy_async:gain"),
 }

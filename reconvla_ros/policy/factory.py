@@ -15,7 +15,7 @@ from reconvla_ros.model.model import load_model, pick_device, pick_dtype
 from reconvla_ros.policy.contract import EMBODIMENT, Contract, load_contract
 from reconvla_ros.policy.protocol import Policy
 from reconvla_ros.policy.random_checkpoint import make_checkpoint
-from reconvla_ros.policy.reconvla import Options, ReconVlaPolicy
+from reconvla_ros.policy.reconvla import ReconVlaPolicy, options_of
 from reconvla_ros.policy.scripted import ScriptedPolicy
 from reconvla_ros.policy.settings import PolicyConfig
 
@@ -85,9 +85,7 @@ def open_policy(
     contract = contract_of(folder, config)
     loaded = load_model(folder, device, dtype, contract.vision_heads, progress, hooks)
     contract.check_model(loaded.model.config)
-    return ReconVlaPolicy(
-        loaded, contract, Options(config.head, config.require_end, config.attention, config.attention_layer)
-    )
+    return ReconVlaPolicy(loaded, contract, options_of(config))
 
 
 def require_embodiment(contract: Contract, config: PolicyConfig) -> None:
