@@ -47,7 +47,7 @@ class Draft:
         self._right = self._seen = 0
 
     def first(self, most: int) -> list[int]:
-        """What is verified along with the prefill, where further positions cost next to nothing."""
+        """What is verified along with the prefill, where a position costs little."""
         return self._guess[:most]
 
     def saw(self, accepted: Sequence[int], behind: Sequence[int]) -> None:
