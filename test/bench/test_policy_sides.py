@@ -68,6 +68,7 @@ def test_both_sides_of_b1_give_the_same_tokens(load: Workload) -> None:
     peer, inputs = Upstream(load.model, half_image=False), load.inputs[0]
     ours = load.engine().answer(inputs.ids, load.image(inputs)).ids
     assert tuple(peer.answer(inputs.base, inputs.wrist, inputs.ids, TOKENS + 1)) == ours
+    assert all(p.is_contiguous() for part in (peer.language, peer.tower) for p in part.parameters())
     assert result["ours_ms"] > 0 and result["other_ms"] > 0 and result["rounds"] == 3
 
 
