@@ -125,4 +125,9 @@ def run(factory: Callable[[], ManagedNode], args: list[str] | None = None) -> in
             executor.remove_node(node)
             node.destroy_node()
         rclpy.try_shutdown()
+    if node is not None and node.abandoned:
+        # The end of the interpreter under a thread that is deep in a library aborts the process.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
     return status
