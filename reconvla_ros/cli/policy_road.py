@@ -151,7 +151,8 @@ def run(seconds: float) -> dict[str, Any]:
 def _move(client: Client, monitor: Monitor, seconds: float) -> None:
     from reconvla_ros.srv import Task
 
-    if not wait_until(monitor.ready, _UP):
+    # The arm may have got ready while the policy was still loading, before anybody here listened.
+    if not wait_until(lambda: monitor.waiting() and monitor.arm.commands_passed > 0, _UP):
         raise SetupError(f"the arm did not get to where tasks begin: {monitor.why_not_ready()}")
     answers: list[Any] = []
 
