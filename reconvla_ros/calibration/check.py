@@ -22,8 +22,8 @@ from reconvla_ros.types import Float
 class Bounds:
     """A camera counts as moved when what it sees is off by more than both: [px] in the picture, [mm] at the thing seen."""
 
-    px: float = 2.0
-    mm: float = 3.0
+    px: float = 1.5
+    mm: float = 2.0
 
 
 class Verdict(Enum):
@@ -89,7 +89,9 @@ def _require_same(record: Record, views: Views) -> None:
         if stored is None:
             raise CalibrationError(f"{name}: not calibrated yet (the file holds {', '.join(record.cameras) or 'none'})")
         if stored.serial and facts.serial and stored.serial != facts.serial:
-            raise CalibrationError(f"{name}: calibrated was camera {stored.serial}, this is {facts.serial}; calibrate anew")
+            raise CalibrationError(
+                f"{name}: calibrated was camera {stored.serial}, this is {facts.serial}; calibrate anew"
+            )
 
 
 _Offs = dict[tuple[str, str], list[tuple[float, float]]]

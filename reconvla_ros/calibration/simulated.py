@@ -12,8 +12,9 @@ from reconvla_ros.arm.kinematics import Kinematics
 from reconvla_ros.calibration import planner
 from reconvla_ros.calibration.board import BoardSpec
 from reconvla_ros.calibration.detect import Corners, grey_of
-from reconvla_ros.calibration.geometry import inverse
+from reconvla_ros.calibration.geometry import matrix
 from reconvla_ros.calibration.views import HELD, CameraFacts, Moment, Picture, Sighting, Views, facts
+from reconvla_ros.camera.sim import mounting
 from reconvla_ros.sim.engine import mujoco
 from reconvla_ros.sim.render import Renderer
 from reconvla_ros.sim.scenes import BOARD, BOARD_AT, CAMERAS, SHEET, make
@@ -63,6 +64,13 @@ def _board_of_body(body: Float) -> Float:
     return np.asarray(body @ corner)
 
 
+def _hand() -> Float:
+    """The board's body in link6 when the gripper holds it (4, 4)."""
+    made = np.eye(4)
+    made[:3, 3] = _IN_HAND
+    return made
+
+
 class Studio:
     """The scene `calibration` of one seed, its two cameras, and the arm put anywhere at once.
 
@@ -73,6 +81,8 @@ class Studio:
         self.noise = noise if noise is not None else Noise()
         self._rng = np.random.default_rng((seed, 17))
         self._world = World(make("calibration", seed))
+        # Bodies that sleep are not placed anew, and with them cameras that are bumped.
+        self._world.model.opt.enableflags &= ~int(mujoco.mjtEnableBit.mjENBL_SLEEP)
         self._world.data.qpos[6:8] = _OPEN
         self._renderers = {name: Renderer(self._world.model, name) for name in CAMERAS}
         self._kinematics = Kinematics()
@@ -114,9 +124,7 @@ class Studio:
     def moment(self, name: str, joints: Float, place: str = "table", cameras: Sequence[str] = CAMERAS) -> Moment:
         """Both pictures with the arm at `joints`, and the joints as the encoders would give them."""
         if place == HELD:
-            hand = np.eye(4)
-            hand[:3, 3] = _IN_HAND
-            self.put_board(self._kinematics.flange(joints) @ hand)
+            self.put_board(self._kinematics.flange(joints) @ _hand())
         self._world.set_joints(joints)
         mujoco.mj_camlight(self._world.model, self._world.data)
         self._stamp += 100_000_000
@@ -142,6 +150,15 @@ class Studio:
                 moments.append(self.moment(f"{len(moments)}", stop.joints, name))
         return Views(self.cameras(), moments)
 
+    def held_views(self, count: int) -> Views:
+        """`count` views of the base camera, the board in the gripper."""
+        nominal = matrix(mounting("camera_base").pose)
+        base = self._renderers["camera_base"].intrinsics
+        found = planner.held_candidates(self._kinematics, nominal, base, _board_of_body(_hand()), spec_of_scene())
+        stops = planner.tour(found, count)
+        moments = [self.moment(f"{k}", s.joints, HELD, ("camera_base",)) for k, s in enumerate(stops)]
+        return Views({"camera_base": self.cameras()["camera_base"]}, moments)
+
     def blur(self, sightings: Sequence[Sighting]) -> list[Sighting]:
         """Sightings with the corner noise added."""
         return [
@@ -153,10 +170,4 @@ class Studio:
     @staticmethod
     def nominal_wrist() -> Float:
         """Where the wrist camera sits as far as anybody knows before calibrating (4, 4)."""
-        from reconvla_ros.calibration.geometry import matrix
-        from reconvla_ros.camera.sim import mounting
-
         return matrix(mounting("camera_wrist").pose)
-
-
-__all__ = ["Noise", "Studio", "inverse", "spec_of_scene", "table_board"]

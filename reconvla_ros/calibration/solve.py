@@ -15,7 +15,16 @@ from scipy.optimize import least_squares
 
 from reconvla_ros.calibration.detect import Corners
 from reconvla_ros.calibration.geometry import (
-    board_poses, cross, hand_eye, inverse, mean_transform, moved, project, rms, slope, step_slope,
+    board_poses,
+    cross,
+    hand_eye,
+    inverse,
+    mean_transform,
+    moved,
+    project,
+    rms,
+    slope,
+    step_slope,
 )  # fmt: skip
 from reconvla_ros.calibration.views import BASE, HELD, CameraFacts, Sighting
 from reconvla_ros.errors import CalibrationError

@@ -220,7 +220,9 @@ def _sheet(name: str, texture: str, half: tuple[float, float], x: float, y: floa
 def _board_scene(_rng: np.random.Generator) -> str:
     columns, rows, square = BOARD[:3]
     paper = f'<geom class="looks" type="box" pos="0 0 {-1.5 * SHEET}" size="0.1485 0.105 {SHEET / 2}" rgba="1 1 1 1"/>'
-    board = _sheet("board", "board", (columns * square / 2, rows * square / 2), *BOARD_AT).replace("</body>", f"{paper}</body>")
+    board = _sheet("board", "board", (columns * square / 2, rows * square / 2), *BOARD_AT).replace(
+        "</body>", f"{paper}</body>"
+    )
     half = MARKER_SIDE * 4 / 3 / 2  # with the quiet zone
     return board + "".join(_sheet(f"marker{n}", f"marker{n}", (half, half), x, y, 0.0) for n, x, y in MARKERS)
 
