@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -64,6 +65,16 @@ def _board_of_body(body: Float) -> Float:
     return np.asarray(body @ corner)
 
 
+def truth(model: Any, camera: str) -> Float:
+    """Where a camera of a MuJoCo model has its optical frame, in what it is fixed to (4, 4)."""
+    index, made = model.camera(camera).id, np.eye(4)
+    w, x, y, z = model.cam_quat[index]
+    # MuJoCo's camera looks along -z with y up; the optical frame is turned by pi about x.
+    made[:3, :3] = Rotation.from_quat([x, y, z, w]).as_matrix() @ np.diag([1.0, -1.0, -1.0])
+    made[:3, 3] = model.cam_pos[index]
+    return made
+
+
 def _hand() -> Float:
     """The board's body in link6 when the gripper holds it (4, 4)."""
     made = np.eye(4)
@@ -95,13 +106,7 @@ class Studio:
 
     def truth(self, camera: str) -> Float:
         """Where the camera's optical frame really sits in its parent (4, 4)."""
-        model, index = self._world.model, self._world.model.camera(camera).id
-        made = np.eye(4)
-        w, x, y, z = model.cam_quat[index]
-        # MuJoCo's camera looks along -z with y up; the optical frame is turned by pi about x.
-        made[:3, :3] = Rotation.from_quat([x, y, z, w]).as_matrix() @ np.diag([1.0, -1.0, -1.0])
-        made[:3, 3] = model.cam_pos[index]
-        return made
+        return truth(self._world.model, camera)
 
     def bump(self, camera: str, place: Sequence[float], turn: Sequence[float]) -> None:
         """Move a camera by `place` [m] and `turn` (rotation vector, [rad]), both in its parent frame."""

@@ -30,6 +30,7 @@ from reconvla_ros.calibration.views import BASE, HELD, CameraFacts, Sighting
 from reconvla_ros.errors import CalibrationError
 from reconvla_ros.types import Float
 
+TRIES = 100  # evaluations; a dozen are enough where a solution exists, and without one the residual says so
 SOFT = 1.0  # [px] residuals beyond it count linearly while outliers are being looked for
 # A sighting this many times worse than the median, and at least so many px, is left out; likewise single corners of
 # the others, some of which lie on the edge of a finger.
@@ -191,7 +192,16 @@ def _refine(
     with_scale: bool, loss: str,
 ) -> Solution:  # fmt: skip
     fit = _Fit(problem, cameras, boards, used, with_scale)
-    x = least_squares(fit.flat, np.zeros(fit.size), jac=fit.slopes, loss=loss, f_scale=SOFT).x
+    rough = loss != "linear"  # what is looked for then is only which corners fit
+    x = least_squares(
+        fit.flat,
+        np.zeros(fit.size),
+        jac=fit.slopes,
+        loss=loss,
+        f_scale=SOFT,
+        max_nfev=TRIES,
+        ftol=1e-4 if rough else 1e-9,
+    ).x
     residuals, slopes = fit.residuals(x), fit.slopes(x)
     spread = float(np.sqrt(_clustered(slopes, residuals, used)[-1, -1])) if with_scale else 0.0
     return Solution(
