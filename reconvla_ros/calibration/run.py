@@ -121,6 +121,11 @@ def _require_enough(views: Views, found: Sequence[Sighting], flanges: Sequence[F
             )
     tied = sorted({s.moment for s in found if (views.cameras[s.camera].parent == BASE) == (s.place == HELD)})
     cameras = ", ".join(views.cameras)
+    if not tied and all(f.parent == BASE for f in views.cameras.values()):
+        raise CalibrationError(
+            f"{cameras}: the board lay on the table, which tells nothing of a camera that does not move either; let "
+            "camera_wrist see it too, or put it into the gripper (--place held)"
+        )
     if len(tied) < rules.views:
         raise CalibrationError(
             f"{cameras}: too few views: the arm moved camera and board against each other in {len(tied)} pictures with "

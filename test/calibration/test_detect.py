@@ -46,7 +46,7 @@ def test_other_markers_are_found_apart_from_the_board() -> None:
             picture(BoardSpec(dictionary="DICT_5X5_50")),
             "markers of DICT_5X5_50 are seen, not of DICT_4X4_50: another board?",
         ),
-        (np.where(np.arange(640) < 250, picture(), 255).astype(np.uint8), "markers are seen clearly"),
+        (np.where(np.arange(640) < 190, picture(), 255).astype(np.uint8), "markers are seen clearly"),
     ],
 )
 def test_why_a_board_is_not_seen(view: Grey, words: str) -> None:

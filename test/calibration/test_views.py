@@ -38,7 +38,9 @@ def test_a_camera_without_intrinsics_or_of_another_name() -> None:
 
 def test_a_board_that_is_in_no_picture() -> None:
     views = Views(FACTS, [Moment("1", np.zeros(6), 0, {"camera_base": Picture(BLANK, 0)})])
-    with pytest.raises(CalibrationError, match="is in none of 1 pictures; e.g. view 1, camera_base: no marker is seen"):
+    with pytest.raises(
+        CalibrationError, match=r"is in none of 1 pictures; e\.g\. view 1, camera_base: no marker is seen"
+    ):
         sight(views, Detector(SPEC))
 
 

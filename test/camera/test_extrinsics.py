@@ -13,9 +13,10 @@ from reconvla_ros.camera.settings import CameraConfig
 from reconvla_ros.errors import ConfigError
 from reconvla_ros.types import Pose
 
+_TURN = np.array([-0.484, -0.720, 0.412, 0.278])
 PLACE = Pose(
     np.array([0.91, 0.25, 0.55]),
-    np.array([-0.484, -0.720, 0.412, 0.278]) / np.linalg.norm([-0.484, -0.720, 0.412, 0.278]),
+    _TURN / np.linalg.norm(_TURN),
 )
 
 

@@ -63,7 +63,7 @@ def test_one_camera_alone_and_nothing_written(views: Path, tmp_path: Path) -> No
     [
         (["--square-mm", "44", "--marker-mm", "33.2"], "told 44 mm; measure the print"),
         (["--dictionary", "DICT_5X5_50"], "markers of DICT_4X4_50 are seen, not of DICT_5X5_50"),
-        (["--camera", "camera_base"], "camera_base: too few views"),
+        (["--camera", "camera_base"], "camera_base: the board lay on the table"),
         (["--max-residual", "0.01"], "px, allowed 0.01"),
         (["--squares", "6by4"], "COLUMNSxROWS"),
     ],
@@ -102,9 +102,5 @@ def test_the_board_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_simulated_runs_are_bounded(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["calibrate", "--sim", "--seeds", "0"]) == 2
     assert "--seeds must be in 1..1000" in capsys.readouterr().err
-    assert (
-        calibrate.board_of(
-            calibrate._parser().parse_args(["--squares", "7x5", "--square-mm", "30", "--marker-mm", "22"])
-        ).columns
-        == 7
-    )
+    words = ["--squares", "7x5", "--square-mm", "30", "--marker-mm", "22"]
+    assert calibrate.board_of(calibrate._parser().parse_args(words)).columns == 7

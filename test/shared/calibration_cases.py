@@ -107,7 +107,9 @@ def make(
 
         mover = "camera_base" if held else "camera_wrist"
         some = (
-            joints if joints is not None else _joints(count, rng, lambda q: _seen(board_in(mover, q), size) is not None)
+            joints
+            if joints is not None
+            else _joints(count, rng, lambda q, m=mover, at=board_in: _seen(at(m, q), size) is not None)
         )
         for q in some:
             for camera in cameras:
