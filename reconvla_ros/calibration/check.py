@@ -112,7 +112,7 @@ def _see_markers(
     for camera, picture in moment.pictures.items():
         seen = detector.markers(picture.grey)
         for landmark in record.landmarks:
-            if landmark.number in seen:
+            if landmark.number in seen and landmark.only in ("", camera):
                 off = _compare(views, camera, eyes[camera], landmark.corners, seen[landmark.number])
                 offs.setdefault((camera, f"marker {landmark.number}"), []).append(off)
 

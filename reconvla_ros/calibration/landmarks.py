@@ -18,14 +18,21 @@ FITS = 2.0  # [px] a marker whose corners fit worse in the middle of its sightin
 
 @dataclass(frozen=True, eq=False)
 class Landmark:
-    """A marker by its `number`, corners (4, 3) [m] in base_link."""
+    """A marker by its `number`, corners (4, 3) [m] in base_link.
+
+    `only` names the one camera at the base that saw it, always from the same side: its corners are then where that camera's
+    lines of sight meet the table, good enough for the same camera to be checked by, and for no other.
+    """
 
     number: int
     corners: Float
+    only: str = ""
 
 
-def locate(views: Views, detector: Detector, cameras: Mapping[str, Float], flanges: list[Float]) -> list[Landmark]:
-    """Markers that were seen from two sides, by cameras at known poses (4, 4) in their parents."""
+def locate(
+    views: Views, detector: Detector, cameras: Mapping[str, Float], flanges: list[Float], table: float = 0.0
+) -> list[Landmark]:
+    """Markers on the table, seen by cameras at known poses (4, 4) in their parents; `table`: its height in base_link [m]."""
     seen: dict[int, list[tuple[str, int, Float]]] = {}
     for index, moment in enumerate(views.moments):
         for camera, picture in moment.pictures.items():
@@ -38,7 +45,13 @@ def locate(views: Views, detector: Detector, cameras: Mapping[str, Float], flang
             np.column_stack([bearings(pixels, views.cameras[camera].intrinsics), np.ones(4)]) @ eye[:3, :3].T
             for (camera, _, pixels), eye in zip(sightings, eyes, strict=True)
         ]
-        corners = _meet(np.array([e[:3, 3] for e in eyes]), np.array(rays))
+        corners, seers = (
+            _meet(np.array([e[:3, 3] for e in eyes]), np.array(rays)),
+            {camera for camera, _, _ in sightings},
+        )
+        only = next(iter(seers)) if corners is None and len(seers) == 1 else ""
+        if only and views.cameras[only].parent == BASE:
+            corners = _on_plane(eyes[0][:3, 3], np.median(np.array(rays), axis=0), table)
         if corners is None:
             continue
         misfits = [
@@ -46,13 +59,19 @@ def locate(views: Views, detector: Detector, cameras: Mapping[str, Float], flang
             for (camera, _, pixels), eye in zip(sightings, eyes, strict=True)
         ]
         if float(np.median(misfits)) <= FITS:
-            found.append(Landmark(number, corners))
+            found.append(Landmark(number, corners, only))
     return found
 
 
 def camera_in_base(views: Views, cameras: Mapping[str, Float], camera: str, flange: Float) -> Float:
     """Pose of a camera in base_link (4, 4) with the flange at `flange`."""
     return cameras[camera] if views.cameras[camera].parent == BASE else flange @ cameras[camera]
+
+
+def _on_plane(eye: Float, rays: Float, height: float) -> Float | None:
+    """Where rays (4, 3) from `eye` (3,) meet a level plane (4, 3); None when one does not, or very far away."""
+    down = (eye[2] - height) / np.maximum(-rays[:, 2:], 1e-9)
+    return eye + rays * down if np.all((down > 0.0) & (down < 5.0)) else None
 
 
 def _meet(origins: Float, rays: Float) -> Float | None:

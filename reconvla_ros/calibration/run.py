@@ -106,7 +106,8 @@ def calibrate(
     reports = [_report(views, solution, camera) for camera in sorted(solution.cameras)]
     for report in reports:
         _require_good(report, rules)
-    landmarks = locate(views, detector, solution.cameras, flanges)
+    table = [float(board[2, 3]) for place, board in solution.boards.items() if place != HELD]
+    landmarks = locate(views, detector, solution.cameras, flanges, float(np.mean(table)) if table else 0.0)
     rows = _rows(views, problem, solution)
     return Result(reports, rows, sized.scale, sized.scale_spread, turn, landmarks, _notes(views, solution, landmarks))
 
@@ -211,7 +212,7 @@ def _notes(views: Views, solution: Solution, landmarks: Sequence[Landmark]) -> l
             notes.append(f"{camera} rests on one place of the board; two or three places halve its error")
     if not landmarks:
         notes.append(
-            "no single marker was seen from two sides: --check will need the board in view of both cameras; glue a marker of "
+            "no single marker was seen: --check will need the board in view of both cameras; glue a marker of "
             "the board's dictionary, with a number that is not on the board, to the table"
         )
     return notes

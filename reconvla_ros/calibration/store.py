@@ -61,7 +61,10 @@ def write(path: Path, cameras: dict[str, StoredCamera], landmarks: Sequence[Land
         "format": FORMAT,
         "board": asdict(board),
         "cameras": {name: c.to_mapping() for name, c in sorted({**older, **cameras}.items())},
-        "landmarks": {m.number: [[round(float(v), 6) for v in c] for c in m.corners] for m in landmarks},
+        "landmarks": {
+            m.number: {"only": m.only, "corners": [[round(float(v), 6) for v in c] for c in m.corners]}
+            for m in landmarks
+        },
     }
     new = path.with_suffix(".new.yaml")
     try:
@@ -86,9 +89,10 @@ def read(path: Path) -> Record:
     """
     cameras, data = read_cameras(path), read_yaml(path)
     landmarks = []
-    for number, corners in (data.get("landmarks") or {}).items():
+    for number, entry in (data.get("landmarks") or {}).items():
         try:
-            landmarks.append(Landmark(int(number), frozen_array(f"landmarks.{number}", np.array(corners), (4, 3))))
-        except (ShapeError, ValueError) as error:
+            corners = frozen_array(f"landmarks.{number}", np.array(entry["corners"]), (4, 3))
+            landmarks.append(Landmark(int(number), corners, str(entry.get("only", ""))))
+        except (ShapeError, ValueError, TypeError, KeyError) as error:
             raise ConfigError(f"{path}: {error}") from error
     return Record(cameras, landmarks, build(BoardSpec, data.get("board") or {}, where="board"))

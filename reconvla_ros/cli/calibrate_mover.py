@@ -43,6 +43,8 @@ class Mover:
         answer = self._client.call(SetSource, "arm/source", SetSource.Request(source=source))
         if not answer.accepted:
             raise CalibrationError(f"the driver does not give the arm to this script: {answer.message}")
+        if not wait_until(lambda: self._eye.status.source == source, PATIENCE):
+            raise CalibrationError(f"the driver gave the lease to {source!r}, but its status does not say so")
 
     def close(self) -> None:
         """Give the lease back, unless somebody else has taken it."""

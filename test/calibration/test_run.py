@@ -12,6 +12,8 @@ from reconvla_ros.calibration.run import Rules, calibrate
 from reconvla_ros.calibration.views import Sighting, Views
 from reconvla_ros.errors import CalibrationError
 
+ALIKE = Rules(turn=float(np.radians(5.0)))  # made-up views of one place turn a little less than is wanted
+
 
 def test_a_report_per_camera_and_per_view() -> None:
     problem, views, _ = make(8, ("table-1", "table-2"), noise=0.2, joint_noise=1e-4)
@@ -27,7 +29,7 @@ def test_a_report_per_camera_and_per_view() -> None:
 
 def test_one_place_of_the_board_is_remarked() -> None:
     problem, views, _ = make(12, noise=0.2)
-    assert any("one place of the board" in n for n in calibrate(views, SPEC, None, problem.sightings).notes)
+    assert any("one place of the board" in n for n in calibrate(views, SPEC, ALIKE, problem.sightings).notes)
 
 
 def test_too_few_views() -> None:
@@ -46,13 +48,13 @@ def test_views_that_are_too_much_alike() -> None:
 def test_a_board_of_another_size_than_told() -> None:
     problem, views, _ = make(12, size=0.97, noise=0.1)
     with pytest.raises(CalibrationError, match=r"its squares measure 43\.6\d mm .* told 45 mm; measure the print"):
-        calibrate(views, SPEC, None, problem.sightings)
+        calibrate(views, SPEC, ALIKE, problem.sightings)
 
 
 def test_views_that_do_not_agree() -> None:
     problem, views, _ = make(12, noise=3.0)
     with pytest.raises(CalibrationError, match=r"camera_(base|wrist): residual .* px, allowed 1"):
-        calibrate(views, SPEC, Rules(scale=1.0), problem.sightings)
+        calibrate(views, SPEC, Rules(scale=1.0, turn=ALIKE.turn), problem.sightings)
 
 
 def test_a_camera_that_never_saw_the_board() -> None:
