@@ -15,6 +15,7 @@ COMMANDS = {
     "record": ("reconvla_ros.cli.record", "start or stop an episode of a running graph"),
     "calibrate": ("reconvla_ros.cli.calibrate", "find where the cameras sit, or check that they still sit there"),
     "make-checkpoint": ("reconvla_ros.cli.make_checkpoint", "write a random checkpoint in the original layout"),
+    "export": ("reconvla_ros.cli.export", "strip a training checkpoint to what inference needs"),
     "replay-filter": (
         "reconvla_ros.cli.replay_filter",
         "what the filter would make of a recorded episode; no arm needed",

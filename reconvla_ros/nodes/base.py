@@ -54,6 +54,7 @@ class ManagedNode(LifecycleNode):
         self.received: dict[str, int] = {}
         self.turn = "off"
         self.refusal = ""  # why the last transition was refused
+        self.abandoned = False  # a thread of this node hangs, and the process ends without it
         self._diagnostics = self.publish_on(DiagnosticArray, "diagnostics", qos.STATUS, always=True)
         self.create_timer(1.0, self.publish_diagnostics)
 

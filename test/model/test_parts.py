@@ -10,18 +10,21 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_checkpoint import SEED
 
 from reconvla_ros.errors import ConfigError, ReconVlaError, SetupError, ShapeError, TokenGateError
 from reconvla_ros.model import random_init
 from reconvla_ros.model.config import LanguageConfig, ModelConfig, VisionConfig
 from reconvla_ros.model.decode import decode_chunk
+from reconvla_ros.model.folder import plan_shards
 from reconvla_ros.model.images import AS_TRAINED, normalise, pixels, resize_canvas, stitch
 from reconvla_ros.model.layout import model_config
 from reconvla_ros.model.model import Loaded, ReconVla
 from reconvla_ros.model.prompt import IMAGE_ID, prompt_ids, splice_state
-from reconvla_ros.model.random_init import plan_shards, random_model, write_random
+from reconvla_ros.model.random_init import random_model, write_random
 from reconvla_ros.model.tokens import ActionCodec
 from reconvla_ros.model.vocabulary import read_ranks, split_token
+from reconvla_ros.policy.random_checkpoint import make_checkpoint
 
 CODEC = ActionCodec(151643)
 
@@ -130,7 +133,7 @@ def digest(folder: Path) -> dict[str, str]:
 
 
 def test_random_checkpoint_is_deterministic_and_small(random_folder: Path, tmp_path: Path) -> None:
-    write_random(tmp_path / "again", seed=3)
+    make_checkpoint(tmp_path / "again", seed=SEED)
     assert digest(tmp_path / "again") == digest(random_folder)
     size = sum(p.stat().st_size for p in random_folder.rglob("*") if p.is_file())
     assert size < 60e6
@@ -165,10 +168,9 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_shards_hold_every_name_once() -> None:
-    layout: dict[str, tuple[int, ...]] = dict.fromkeys("abcdefg", (10,))
-    layout["big"] = (1000,)
-    shards = plan_shards(layout, 2, 50)
-    assert [n for s in shards for n in s] == list(layout)
+    sizes = dict.fromkeys("abcdefg", 20) | {"big": 2000}
+    shards = plan_shards(sizes, 50)
+    assert [n for s in shards for n in s] == list(sizes)
     assert all(len(s) <= 2 for s in shards) and ["big"] in shards
 
 
@@ -197,3 +199,10 @@ def test_the_full_model_is_the_real_one_without_its_last_vision_block() -> None:
     tables = 2 * 151646 * 3584
     assert sum(p.numel() for p in model.decoder.layers.parameters()) == 28 * 233_057_792
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(6.5256e9 + tables + 0.396e9 + 17e6, rel=1e-3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (84, 84), (200, 200), (481, 639), (1080, 1920)])
+def test_images_of_any_size_are_converted(size: tuple[int, int]) -> None:
+    view = np.full((*size, 3), 77, np.uint8)
+    canvas = stitch(view, view)
+    assert canvas.shape == (334, 334, 3) and (canvas == 77).all()
