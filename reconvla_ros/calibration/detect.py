@@ -43,7 +43,7 @@ class Detector:
     def __init__(self, spec: BoardSpec) -> None:
         self.spec = spec
         board = spec.charuco()
-        self._own = set(board.getIds().ravel().tolist())
+        self._own = set(np.asarray(board.getIds()).ravel().tolist())
         self._grid = spec.corners
         refined = cv2.aruco.DetectorParameters()
         refined.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX

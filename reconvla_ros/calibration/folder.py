@@ -87,7 +87,8 @@ def _facts_in(where: Path, name: str, values: Any) -> tuple[CameraIntrinsics | N
         return None, ""
     _require(where, name, values, _PINHOLE, ("serial", "distortion"))
     try:
-        found = CameraIntrinsics(*(values[key] for key in _PINHOLE), np.array(values.get("distortion", np.zeros(5))))
+        pinhole = {key: values[key] for key in _PINHOLE}
+        found = CameraIntrinsics(**pinhole, distortion=np.array(values.get("distortion", np.zeros(5))))
     except (ShapeError, TypeError) as error:
         raise CalibrationError(f"{where}: {name}: {error}") from error
     return found, str(values.get("serial", ""))

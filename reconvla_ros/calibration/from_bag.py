@@ -67,7 +67,7 @@ def _moments(stands: list[tuple[int, int, Float]], pictures: dict[int, dict[str,
     chosen = sorted(pictures)
     if len(chosen) > MOST:
         chosen = [chosen[int(k)] for k in np.linspace(0, len(chosen) - 1, MOST)]
-    made = []
+    made = list[Moment]()
     for index in chosen:
         # The arm stands: its joints are those of the picture, whenever they were read within the standstill.
         stamp = next(iter(pictures[index].values())).stamp_ns

@@ -166,14 +166,13 @@ def _require_good(report: CameraReport, rules: Rules) -> None:
 
 def _report(views: Views, solution: Solution, camera: str) -> CameraReport:
     mine = [(s, r) for s, r in zip(solution.used, solution.residuals, strict=True) if s.camera == camera]
-    off = np.array([_off(solution, s) for s, _ in mine])
+    mm, deg = np.sqrt(np.mean(np.square([_off(solution, s) for s, _ in mine]), axis=0)).tolist()
     spread = covariance(solution, camera)
     turn, place = (float(np.sqrt(np.trace(spread[part, part]))) for part in (slice(0, 3), slice(3, 6)))
     facts = views.cameras[camera]
     return CameraReport(
         camera, facts.parent, facts.serial, solution.cameras[camera], len(mine), sum(len(r) for _, r in mine),
-        rms(np.vstack([r for _, r in mine])), *(float(v) for v in np.sqrt(np.mean(off**2, axis=0))),
-        place * 1e3, float(np.degrees(turn)),
+        rms(np.vstack([r for _, r in mine])), mm, deg, place * 1e3, float(np.degrees(turn)),
     )  # fmt: skip
 
 

@@ -108,7 +108,7 @@ class Studio:
         """Where the camera's optical frame really sits in its parent (4, 4)."""
         return truth(self._world.model, camera)
 
-    def bump(self, camera: str, place: Sequence[float], turn: Sequence[float]) -> None:
+    def bump(self, camera: str, place: Sequence[float] | Float, turn: Sequence[float] | Float) -> None:
         """Move a camera by `place` [m] and `turn` (rotation vector, [rad]), both in its parent frame."""
         model, index = self._world.model, self._world.model.camera(camera).id
         w, x, y, z = model.cam_quat[index]

@@ -18,7 +18,9 @@ from reconvla_ros.errors import CalibrationError
 def made() -> Views:
     grey = np.random.default_rng(0).integers(0, 255, (480, 640), dtype=np.uint8)
     pictures = {"camera_base": Picture(grey, 1_010_000_000), "camera_wrist": Picture(grey[::-1], 1_020_000_000)}
-    return Views(FACTS, [Moment("first", np.linspace(0.1, 0.6, 6), 1_000_000_000, pictures, "table-2")], 0)
+    return Views(
+        FACTS, [Moment("first", np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]), 1_000_000_000, pictures, "table-2")], 0
+    )
 
 
 def edited(folder: Path, change: Any) -> Path:

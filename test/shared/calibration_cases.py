@@ -20,14 +20,14 @@ SPEC = BoardSpec()
 PINHOLE = CameraIntrinsics(640, 480, 600.0, 602.0, 320.0, 238.0, np.array([0.08, -0.15, 0.001, -0.002, 0.03]))
 
 
-def pose(position: Sequence[float], turn: Sequence[float]) -> Float:
+def pose(position: Sequence[float] | Float, turn: Sequence[float] | Float) -> Float:
     """(4, 4) of a position [m] and extrinsic xyz angles [rad]."""
     made = np.eye(4)
     made[:3, :3], made[:3, 3] = Rotation.from_euler("xyz", turn).as_matrix(), position
     return made
 
 
-def _axes(position: Sequence[float], x: Sequence[float], y: Sequence[float]) -> Float:
+def _axes(position: Sequence[float], x: Sequence[float] | Float, y: Sequence[float] | Float) -> Float:
     made = np.eye(4)
     made[:3, :3], made[:3, 3] = np.column_stack([x, y, np.cross(x, y)]), position
     return made
@@ -106,11 +106,11 @@ def make(
             return np.asarray(inverse(eye) @ (flange @ HAND if held else table))
 
         mover = "camera_base" if held else "camera_wrist"
-        some = (
-            joints
-            if joints is not None
-            else _joints(count, rng, lambda q, m=mover, at=board_in: _seen(at(m, q), size) is not None)
-        )
+
+        def sees(q: Float, mover: str = mover, at: Callable[[str, Float], Float] = board_in) -> bool:
+            return _seen(at(mover, q), size) is not None
+
+        some = joints if joints is not None else _joints(count, rng, sees)
         for q in some:
             for camera in cameras:
                 if held and camera == "camera_wrist":
