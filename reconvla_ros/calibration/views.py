@@ -142,6 +142,8 @@ def turn_spread(flanges: Sequence[Float]) -> float:
     """
     from scipy.spatial.transform import Rotation
 
+    if len(flanges) < 3:  # two differ about one axis at most
+        return 0.0
     turns = Rotation.from_matrix(np.array([f[:3, :3] for f in flanges]))
     steps = (turns.mean().inv() * turns).as_rotvec()
     return float(np.linalg.svd(steps, compute_uv=False)[1] / np.sqrt(len(steps)))

@@ -65,3 +65,4 @@ def test_turning_about_one_axis_is_no_spread() -> None:
     two = [pose((0, 0, 0), (a, 0, b)) for a in (-0.3, 0.3) for b in (-0.3, 0.3)]
     assert turn_spread(one) == pytest.approx(0.0, abs=1e-9)
     assert turn_spread(two) == pytest.approx(0.3, rel=0.1)
+    assert [turn_spread(two[:n]) for n in (0, 1, 2)] == [0.0, 0.0, 0.0]  # once an IndexError at the first view
