@@ -14,6 +14,7 @@
     +-- ArmError             the arm or its bus: not there, not enabled, someone else's
     |   +-- BusError         the CAN bus itself
     +-- CameraError          a camera that is missing, misconfigured or gone
+    +-- CalibrationError     views from which no camera pose follows, or a stored one that does not fit
     +-- RecordingError       a bag that cannot be written or read
     +-- TaskError            a task that cannot be accepted
     +-- Cancelled            work that was called off before it was done
@@ -75,6 +76,10 @@ class BusError(ArmError):
 
 class CameraError(ReconVlaError):
     """A camera that is missing, misconfigured or gone."""
+
+
+class CalibrationError(ReconVlaError):
+    """Views from which no camera pose follows, or a stored calibration that does not fit the camera."""
 
 
 class RecordingError(ReconVlaError):

@@ -45,6 +45,9 @@ ARGUMENTS = (
     Argument("seed", "0", "seed of the simulated scene and of the demo checkpoint"),
     Argument("sim_port", str(SIM_PORT), "UDP port of the simulated CAN bus; a second simulated arm needs another"),
     Argument("camera_rate", "0", "frames per second of both cameras; 0 = as config/cameras.yaml says"),
+    Argument(
+        "calibration", "auto", "file of `reconvla calibrate`; none = poses of config/cameras.yaml; auto = the user's"
+    ),
     Argument("device", "", "where the policy runs: cpu, cuda or auto; empty = as config/policy.yaml says"),
     Argument("duty", "0", "largest share of time the policy may compute; 0 = as config/policy.yaml says"),
     Argument("policy", "reconvla", "the model, or a small circle without weights", ("reconvla", "scripted")),
@@ -126,7 +129,7 @@ def describe(arguments: Mapping[str, str]) -> list[NodeSpec]:
     nodes.append(NodeSpec("driver", "driver_node", "robot", ("piper.yaml",), {**_driver(a), **auto}, keeps_time))
     nodes.append(NodeSpec("task", "task_node", "robot", ("tasks.yaml",), auto, _ONE_THREAD))
     for camera in CAMERAS:
-        extra: dict[str, Scalar] = {"source": a["cameras"], **auto}
+        extra: dict[str, Scalar] = {"source": a["cameras"], "calibration": a["calibration"], **auto}
         if a["cameras"] == "sim":
             extra["sim_port"] = port
         if int(a["camera_rate"]):

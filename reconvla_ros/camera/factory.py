@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
+from reconvla_ros.camera import extrinsics
 from reconvla_ros.camera.protocol import Camera
 from reconvla_ros.camera.settings import CameraConfig
 from reconvla_ros.types import Pose
@@ -25,8 +28,33 @@ def make(config: CameraConfig, name: str) -> Camera:
     return RealSenseCamera(name, config.serial, config.width, config.height, config.rate)
 
 
+def calibration(config: CameraConfig, name: str) -> extrinsics.StoredCamera | None:
+    """What `reconvla calibrate` stored for this camera; None when nothing did, or nothing is wanted.
+
+    Raises:
+        ConfigError: a file that was named, or that is there, and does not fit this camera.
+    """
+    if config.calibration == "none":
+        return None
+    simulated = config.source == "sim"
+    if config.calibration != "auto":
+        path = Path(config.calibration).expanduser()
+        return extrinsics.stored(path, name, extrinsics.SIMULATED if simulated else config.serial)
+    path = extrinsics.default_path()
+    if simulated or not path.is_file() or name not in extrinsics.read_cameras(path):
+        return None
+    return extrinsics.stored(path, name, config.serial)
+
+
 def mount(config: CameraConfig, name: str) -> tuple[str, Pose]:
-    """(parent frame, pose of the colour optical frame in it)."""
+    """(parent frame, pose of the colour optical frame in it): as calibrated, else true in sim, else as configured.
+
+    Raises:
+        ConfigError: as `calibration`.
+    """
+    stored = calibration(config, name)
+    if stored is not None:
+        return stored.parent, stored.pose
     if config.source == "sim":
         from reconvla_ros.camera.sim import mounting
 

@@ -25,3 +25,7 @@ class CameraConfig:
         (0.0, 0.0, 0.0, 1.0), "x y z w of the colour optical frame in parent_frame; sim uses its own", length=4
     )
     sim_port: int = param(43113, "UDP port of the simulated CAN bus; names the simulator", low=1024, high=65535)
+    calibration: str = param(
+        "auto", "file of `reconvla calibrate` that says where the camera sits; none = position and quaternion; auto = the "
+        "user's file, where there is one, for a real camera, and the true pose in sim",
+    )  # fmt: skip

@@ -104,7 +104,7 @@ class SimCamera:
             raise CameraError(f"{self.camera}: {error}") from error
         try:
             scene = self._matching(self._reader.identity)
-            self._model = mujoco.MjModel.from_xml_string(scene.mjcf)
+            self._model = mujoco.MjModel.from_xml_string(scene.mjcf, scene.assets)
             self._data = mujoco.MjData(self._model)
             self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"{self.camera}-gl")
             self._renderer = self._in_gl(lambda: Renderer(self._model, self.camera, *self._size))

@@ -56,6 +56,9 @@ class CameraNode(ManagedNode):
         """Choose the source; say where the camera sits."""
         self._camera = factory.make(self.config, self.get_name())
         parent, pose = factory.mount(self.config, self.get_name())
+        stored = factory.calibration(self.config, self.get_name())
+        if stored is not None:
+            self.get_logger().info(f"where it sits: calibrated {stored.date}, {stored.residual_px:g} px left")
         self._tf_static.publish(self._frames(parent, pose))
 
     def _frames(self, parent: str, optical: Pose) -> TFMessage:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from math import cos, pi, sin
+from dataclasses import dataclass, field
+from math import cos, pi, radians, sin
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from reconvla_ros.errors import ConfigError, choices
 from reconvla_ros.sim import arm_mjcf
+from reconvla_ros.sim.board_picture import board_png, marker_png
 
 TIMESTEP = 0.0025  # [s]
 CAMERAS = ("camera_base", "camera_wrist")
@@ -26,6 +28,13 @@ TABLE, PLANKS = (0.28, 0.48, 0.62), 8  # middle in x, half length in x and in y;
 BOWL_AT, BOWL_SPREAD = (0.26, -0.26), (0.03, 0.02)
 BOWL = (0.058, 0.09, 0.05, 0.004)  # radius of the foot and of the rim, height, wall
 BOWL_SIDES = 16
+
+# Scene `calibration`: a ChArUco board (columns, rows, square [m], marker [m], dictionary; the defaults of
+# calibration/board.py), where its centre lies (x, y [m], yaw [rad]), and single markers glued to the table (number, x, y).
+BOARD, BOARD_AT = (6, 4, 0.045, 0.034, "DICT_4X4_50"), (0.27, -0.03, 0.4)
+MARKERS, MARKER_SIDE = ((40, 0.36, 0.24), (41, 0.20, -0.30), (42, 0.52, -0.02)), 0.06  # [m]
+SHEET = 0.0005  # [m] half thickness of a sheet with markers
+BUMP = (0.02, radians(3.0))  # [m], [rad] most by which each axis of a camera is off nominal there, from seed 1 on
 
 _CONTACT = 'condim="6" solref="0.005 1" solimp="0.9 0.99 0.001"'
 # name, shape, size, mass, colour
@@ -44,11 +53,12 @@ class Scene:
     name: str
     seed: int
     mjcf: str
+    assets: dict[str, bytes] = field(default_factory=dict, repr=False, hash=False)  # files that the MJCF names
 
     @property
     def digest(self) -> str:
         """SHA-256 of the model (hex)."""
-        return hashlib.sha256(self.mjcf.encode()).hexdigest()
+        return hashlib.sha256(b"".join((self.mjcf.encode(), *self.assets.values()))).hexdigest()
 
 
 def make(name: str = "fruit", seed: int = 0, gripper_opening: float = 0.07) -> Scene:
@@ -61,6 +71,8 @@ def make(name: str = "fruit", seed: int = 0, gripper_opening: float = 0.07) -> S
         raise ConfigError(f"scene: {choices(name, SCENES)}")
     if seed < 0:
         raise ConfigError(f"seed: must be >= 0, got {seed}")
+    if name == "calibration":
+        return _calibration_scene(seed, gripper_opening)
     return Scene(name, seed, _document(SCENES[name](np.random.default_rng(seed)), gripper_opening))
 
 
@@ -77,8 +89,13 @@ def camera_axes(eye: tuple[float, ...], at: tuple[float, ...]) -> str:
     return " ".join(f"{v:.9g}" for v in (*right / np.linalg.norm(right), *up / np.linalg.norm(up)))
 
 
+def _base_camera_pose() -> str:
+    eye, at, _ = BASE_CAMERA
+    return f'pos="{eye[0]} {eye[1]} {eye[2]}" xyaxes="{camera_axes(eye, at)}"'
+
+
 def _document(objects: str, opening: float) -> str:
-    eye, at, fovy = BASE_CAMERA
+    fovy = BASE_CAMERA[2]
     return f"""<mujoco model="reconvla_piper">
   <compiler angle="radian" autolimits="true"/>
   <option timestep="{TIMESTEP}" integrator="implicitfast" cone="elliptic" impratio="50" iterations="50">
@@ -112,7 +129,7 @@ def _document(objects: str, opening: float) -> str:
            castshadow="false"/>
     <geom name="table" class="thing" type="box" pos="{TABLE[0]} 0 -0.02" size="{TABLE[1]} {TABLE[2]} 0.02" group="3"
           friction="0.8 0.01 0.002"/>
-    <camera name="camera_base" pos="{eye[0]} {eye[1]} {eye[2]}" xyaxes="{camera_axes(eye, at)}" fovy="{fovy}"/>
+    <camera name="camera_base" {_base_camera_pose()} fovy="{fovy}"/>
     {arm_mjcf.body(opening)}
     {objects}
     <body name="room">{_room()}</body>
@@ -193,4 +210,51 @@ def _empty_scene(_rng: np.random.Generator) -> str:
     return ""
 
 
-SCENES: dict[str, Callable[[np.random.Generator], str]] = {"fruit": _fruit_scene, "empty": _empty_scene}
+def _sheet(name: str, texture: str, half: tuple[float, float], x: float, y: float, yaw: float) -> str:
+    return (
+        f'<body name="{name}" pos="{x} {y} {SHEET + 0.0002}" euler="0 0 {yaw}" mocap="true">'
+        f'<geom class="looks" type="box" size="{half[0]:.6g} {half[1]:.6g} {SHEET}" material="{texture}"/></body>'
+    )
+
+
+def _board_scene(_rng: np.random.Generator) -> str:
+    columns, rows, square = BOARD[:3]
+    paper = f'<geom class="looks" type="box" pos="0 0 {-1.5 * SHEET}" size="0.1485 0.105 {SHEET / 2}" rgba="1 1 1 1"/>'
+    board = _sheet("board", "board", (columns * square / 2, rows * square / 2), *BOARD_AT).replace(
+        "</body>", f"{paper}</body>"
+    )
+    half = MARKER_SIDE * 4 / 3 / 2  # with the quiet zone
+    return board + "".join(_sheet(f"marker{n}", f"marker{n}", (half, half), x, y, 0.0) for n, x, y in MARKERS)
+
+
+def _bumped(seed: int, pose: str) -> str:
+    """A camera's `pos` and `xyaxes` moved by up to BUMP along and about each axis."""
+    rng = np.random.default_rng((seed, len(pose)))
+    position, axes = (np.array(part.split(), dtype=float) for part in pose.split('"')[1:4:2])
+    turned = Rotation.from_rotvec(rng.uniform(-BUMP[1], BUMP[1], 3)).apply(axes.reshape(2, 3)).ravel()
+    numbers = (position + rng.uniform(-BUMP[0], BUMP[0], 3), turned)
+    pos, xyaxes = (" ".join(f"{v:.9g}" for v in part) for part in numbers)
+    return f'pos="{pos}" xyaxes="{xyaxes}"'
+
+
+def _calibration_scene(seed: int, opening: float) -> Scene:
+    """The board and the markers; from seed 1 on both cameras sit elsewhere than tf says, as after a bump."""
+    textures = {"board": board_png(*BOARD)} | {f"marker{n}": marker_png(n, BOARD[4]) for n, _, _ in MARKERS}
+    assets = "".join(
+        f'<texture name="{name}" type="2d" file="{name}.png"/>'
+        f'<material name="{name}" texture="{name}" texuniform="false" specular="0.02"/>'
+        for name in textures
+    )
+    text = _document(_board_scene(np.random.default_rng(seed)), opening).replace("</asset>", f"{assets}</asset>")
+    if seed:
+        wrist = arm_mjcf.WRIST_CAMERA.split(" fovy")[0]
+        for pose in (_base_camera_pose(), wrist):
+            text = text.replace(pose, _bumped(seed, pose))
+    return Scene("calibration", seed, text, {f"{name}.png": data for name, data in textures.items()})
+
+
+SCENES: dict[str, Callable[[np.random.Generator], str]] = {
+    "fruit": _fruit_scene,
+    "empty": _empty_scene,
+    "calibration": _board_scene,
+}

@@ -28,7 +28,7 @@ class World:
 
     def __init__(self, scene: Scene):
         self.scene = scene
-        self.model = mujoco.MjModel.from_xml_string(scene.mjcf)
+        self.model = mujoco.MjModel.from_xml_string(scene.mjcf, scene.assets)
         self.data = mujoco.MjData(self.model)
         self._servo: list[Servo] | None = None
         self._carries: Float = np.zeros(6)
