@@ -14,6 +14,7 @@
     +-- ArmError             the arm or its bus: not there, not enabled, someone else's
     |   +-- BusError         the CAN bus itself
     +-- CameraError          a camera that is missing, misconfigured or gone
+    +-- TeleopError          a device to steer the arm with: missing, unplugged, not what it should be
     +-- RecordingError       a bag that cannot be written or read
     +-- TaskError            a task that cannot be accepted
     +-- SetupError           something this machine lacks, with its remedy
@@ -74,6 +75,10 @@ class BusError(ArmError):
 
 class CameraError(ReconVlaError):
     """A camera that is missing, misconfigured or gone."""
+
+
+class TeleopError(ReconVlaError):
+    """A device to steer the arm with that is missing, was unplugged, or is not what it should be."""
 
 
 class RecordingError(ReconVlaError):

@@ -13,6 +13,7 @@ COMMANDS = {
     "up": ("reconvla_ros.cli.up", "bring the graph up and keep it up"),
     "task": ("reconvla_ros.cli.task", "give, watch or cancel a task of a running graph"),
     "record": ("reconvla_ros.cli.record", "start or stop an episode of a running graph"),
+    "teleop": ("reconvla_ros.cli.teleop", "steer the arm by hand: keyboard, gamepad, leader arm; record it"),
     "make-checkpoint": ("reconvla_ros.cli.make_checkpoint", "write a random checkpoint in the original layout"),
     "replay-filter": (
         "reconvla_ros.cli.replay_filter",
