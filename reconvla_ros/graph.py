@@ -54,6 +54,7 @@ ARGUMENTS = (
         "steer by hand; in sim a leader is simulated, too. Keyboard: reconvla teleop",
         ("none", "gamepad", "leader"),
     ),
+    Argument("gamepad", "/dev/input/js0", "the gamepad of teleop:=gamepad"),
     Argument("leader_port", "can1", "CAN interface of the leader arm; never that of the arm that follows"),
     Argument("record_folder", "episodes", "folder that episodes are written to"),
 )
@@ -152,7 +153,7 @@ def _teleop(a: Mapping[str, str], auto: dict[str, Scalar]) -> list[NodeSpec]:
     """The node that steers by hand, and in sim the leader that a hand moves."""
     if a["teleop"] == "none":
         return []
-    parameters: dict[str, Scalar] = {"device": a["teleop"], **auto}
+    parameters: dict[str, Scalar] = {"device": a["teleop"], "gamepad": a["gamepad"], **auto}
     nodes = []
     if a["teleop"] == "leader" and a["arm"] == "sim":
         port = int(a["sim_port"]) + 1

@@ -17,6 +17,7 @@ from reconvla_ros.teleop.settings import DEVICES, SPEEDS
 from reconvla_ros.teleop.terminal import Terminal
 
 _REFRESH = 0.1  # [s]
+_WIDTH = 160  # of a terminal that does not know
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,22 +74,19 @@ def node_arguments(options: argparse.Namespace) -> list[str]:
     return words
 
 
-def status_line(node: Any, now_ns: int, width: int) -> str:
-    """One line: device, lease, speed, driver, recording, and why something does not move."""
+def status_lines(node: Any, now_ns: int, width: int) -> tuple[str, str]:
+    """Two lines: device, lease, speed, driver, recording; and why something does not move, and what was answered."""
     ear, order = node.ear, node.order
     recording = f"REC {ear.recorded:.0f} s" if ear.recording else "not recording"
-    parts = [node.config.device, f"lease {ear.holder}", node.session.speed, ear.state, recording]
-    words = ear.refusal(now_ns)
-    parts += [f"limited: {words}"] if words else [order.note] if order.note else []
-    if ear.record_warning:
-        parts.append(f"recorder: {ear.record_warning}")
-    if node.message:
-        parts.append(node.message)
-    return " | ".join(parts)[: max(width - 1, 20)]
+    facts = (node.config.device, f"lease {ear.holder}", node.session.speed, ear.state, recording)
+    refusal = ear.refusal(now_ns)
+    warning = f"recorder: {ear.record_warning}" if ear.record_warning else ""
+    words = (f"limited: {refusal}" if refusal else order.note, warning, node.message)
+    return " | ".join(facts)[: width - 1], " | ".join(word for word in words if word)[: width - 1]
 
 
 class _Screen:
-    """Redraws the status line until closed."""
+    """Redraws the two lines until closed."""
 
     def __init__(self) -> None:
         self.node: Any = None
@@ -99,13 +97,14 @@ class _Screen:
     def _run(self) -> None:
         while not self._done.wait(_REFRESH):
             if self.node is not None:
-                width = os.get_terminal_size().columns if sys.stdout.isatty() else 160
-                print(f"\r\x1b[K{status_line(self.node, time.monotonic_ns(), width)}", end="", flush=True)
+                columns = os.get_terminal_size().columns if sys.stdout.isatty() else 0
+                facts, words = status_lines(self.node, time.monotonic_ns(), columns or _WIDTH)
+                print(f"\r\x1b[K{facts}\n\x1b[K{words}\r\x1b[A", end="", flush=True)
 
     def close(self) -> None:
         self._done.set()
         self._thread.join()
-        print(flush=True)
+        print("\n", flush=True)
 
 
 def main(words: list[str]) -> int:
