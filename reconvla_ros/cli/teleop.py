@@ -61,7 +61,7 @@ def node_arguments(options: argparse.Namespace) -> list[str]:
         "--params-file",
         options.config or str(places.share() / "config" / "teleop.yaml"),
     ]
-    words += ["--log-level", "warn"]
+    words += ["--log-level", "warn", "-p", "wait:=0.0"]
     if options.namespace:
         words += ["-r", f"__ns:=/{options.namespace.strip('/')}"]
     for name, value in given.items():

@@ -67,7 +67,7 @@ class TeleopNode(ManagedNode):
         device, panel = make_device(self.config, self._terminal), self._terminal
         keys = panel.keys if panel is not None and self.config.device != "keyboard" else tuple
         hand = Hand(device, keys, self._say)
-        hand.open()
+        hand.open(self.config.wait, self.asked_to_end)
         self._hand, self.session = hand, Session(self.config, device.toggles, Kinematics().tcp)
 
     def stop(self) -> None:

@@ -1,7 +1,8 @@
-"""A device that may be lost and found again. Pure but for the device; time is an argument."""
+"""A device that may be lost and found again."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 from reconvla_ros.errors import TeleopError
@@ -9,6 +10,7 @@ from reconvla_ros.teleop.keyboard import acts_of
 from reconvla_ros.teleop.protocol import Device, Reading, checked
 
 _REOPEN_NS = 1_000_000_000  # between attempts to find a lost device
+_PAUSE = 0.2  # [s] between attempts at the start
 
 
 class Hand:
@@ -28,13 +30,21 @@ class Hand:
         self.lost = ""
         self._reopen_at = 0
 
-    def open(self) -> None:
-        """Find the device.
+    def open(self, wait: float = 0.0, stop: Callable[[], bool] = lambda: False) -> None:
+        """Find the device; `stop` ends the wait of up to `wait` [s].
 
         Raises:
             TeleopError: as `Device.open`.
         """
-        self.device.open()
+        end = time.monotonic() + wait
+        while True:
+            try:
+                self.device.open()
+                return
+            except TeleopError:
+                if stop() or time.monotonic() >= end:
+                    raise
+            time.sleep(_PAUSE)
 
     def read(self, now_ns: int) -> Reading:
         """What the hand does at monotonic `now_ns`."""

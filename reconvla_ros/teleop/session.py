@@ -114,7 +114,7 @@ class Session:
             self._opening = None
             if not self._toggles:
                 self._let_go_first, self._why = False, ""
-            return Order(note=reading.note or self._why or self._idle(reading))
+            return Order(note=reading.note or self._why or self._hindrance(follower) or self._idle(reading))
         if self._let_go_first:
             return Order(note=f"{self._why or 'held from the start'}: let go, then press again")
         if why := self._hindrance(follower):
@@ -128,7 +128,7 @@ class Session:
         return self._drive(dt, reading, follower)
 
     def _idle(self, reading: Reading) -> str:
-        return "enter engages" if self._toggles and reading.held else ""
+        return "ready: enter engages" if self._toggles and reading.held else "ready"
 
     def _hindrance(self, follower: Follower) -> str:
         """Why the arm cannot be driven now; empty when it can."""

@@ -15,6 +15,7 @@ class TeleopConfig:
     """Parameters of the teleoperation node; the node's name is `teleop`."""
 
     device: str = param("keyboard", "what the arm is steered with", options=DEVICES)
+    wait: float = param(15.0, "how long the device is waited for at the start", unit="s", low=0.0, high=600.0)
     rate: float = param(50.0, "commands per second", unit="Hz", low=10.0, high=200.0)
     speed: str = param("medium", "share of the speeds below at start", options=tuple(SPEEDS))
     linear_speed: float = param(

@@ -18,7 +18,7 @@ def parameters(*words: str) -> dict[str, object]:
 
 
 def test_what_is_not_said_is_left_to_the_file() -> None:
-    assert parameters() == {"device": "keyboard"}
+    assert parameters() == {"device": "keyboard", "wait": 0.0}
 
 
 def test_an_instruction_may_hold_anything() -> None:
@@ -28,7 +28,7 @@ def test_an_instruction_may_hold_anything() -> None:
 
 def test_a_leaders_bus() -> None:
     assert parameters("--device", "leader", "--leader-port", "can_leader") == {
-        "device": "leader", "leader_interface": "socketcan", "leader_port": "can_leader",
+        "device": "leader", "wait": 0.0, "leader_interface": "socketcan", "leader_port": "can_leader",
     }  # fmt: skip
     assert parameters("--leader-port", "udp:43200")["leader_udp_port"] == 43200
     with pytest.raises(TeleopError, match="expected can1 or udp:43114, got 'udp:x'"):

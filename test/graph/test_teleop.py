@@ -27,7 +27,7 @@ from reconvla_ros.types import Float
 
 pytestmark = [pytest.mark.graph, pytest.mark.timeout(240)]
 KINEMATICS = Kinematics()
-BEYOND = 0.045  # [m] the lead of config/teleop.yaml, what the arm goes in 0.1 s, and a little
+BEYOND = 0.06  # [m] the lead of config/teleop.yaml, what the arm goes while a key counts as held, and its braking
 
 
 def tcp(joints: Float) -> Float:
@@ -103,11 +103,12 @@ def test_a_key_moves_the_arm_while_it_is_held_and_space_stops_it(graph: Graph, k
     graph.start("simulator", "driver")
     ready(graph)
     finger: Keys = keys("--speed", "fast")
-    finger.shows("lease none")
+    finger.shows("\x1b[Kready")
     start = tcp(graph.ear.joints())
     finger.press("w", 2.0)
     went = after_letting_go(graph)
     moved = tcp(graph.ear.joints()) - start
+    print(f"went on for {1e3 * went:.1f} mm after the last key")
     assert moved[0] > 0.08
     assert np.abs(moved[1:]).max() < 0.005
     assert went < BEYOND
@@ -119,8 +120,10 @@ def test_a_key_moves_the_arm_while_it_is_held_and_space_stops_it(graph: Graph, k
     finger.press("a", 0.5)
     finger.shows("clear the stop first")
     assert np.array_equal(graph.ear.targets(), stood)
+    finger.screen = ""
     finger.press("x")
-    graph.wait(lambda: not graph.monitor.arm.stop_latched, "the stop is cleared", 5.0)
+    finger.shows("\x1b[Kready")
+    assert not graph.monitor.arm.stop_latched
     finger.press("a", 0.5)
     graph.wait(lambda: holder(graph) == "teleop", "a new press takes the lease again", 5.0)
     finger.press("Q")
@@ -185,7 +188,9 @@ def test_a_person_takes_over_from_the_policy_and_hands_back_and_a_pulled_plug_ho
     graph.wait(lambda: tcp(graph.ear.joints())[1] - start[1] > 0.05, "the arm goes to the left", 10.0)
     policy.speak()
     pad.unplug()
-    assert after_letting_go(graph) < BEYOND
+    went = after_letting_go(graph)
+    print(f"went on for {1e3 * went:.1f} mm after the plug was pulled")
+    assert went < BEYOND
     assert holder(graph) == "teleop"  # the policy does not go on because a plug fell out
     assert sources[-1] == "teleop"
 

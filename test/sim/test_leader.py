@@ -76,7 +76,7 @@ def test_it_stays_where_it_is_until_a_hand_moves_it_and_no_faster_than_a_hand() 
 
 
 def test_the_wave_starts_at_rest_and_is_slow() -> None:
-    times = np.arange(0.0, 30.0, 0.01)
+    times = np.arange(0.0, 30.0, 0.01).tolist()
     way = np.array([wave(t)[0] for t in times])
     assert way[0] == pytest.approx(np.zeros(6))
     assert np.abs(np.diff(way, axis=0)).max() / 0.01 < 0.5

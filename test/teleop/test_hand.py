@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import math
 
+import pytest
+
 from reconvla_ros.errors import TeleopError
 from reconvla_ros.teleop.hand import Hand
 from reconvla_ros.teleop.protocol import Act, Reading
@@ -77,3 +79,21 @@ def test_keys_beside_the_device_act_even_when_it_is_lost() -> None:
     hand.read(1)
     keys.append("space")
     assert hand.read(2).acts == (Act.STOP,)
+
+
+def test_at_the_start_a_device_is_waited_for_until_it_is_there_or_the_wait_is_over() -> None:
+    toy, asked = Toy(), list[bool]()
+    toy.broken = True
+
+    def stop() -> bool:
+        asked.append(True)
+        toy.broken = len(asked) < 3
+        return False
+
+    Hand(toy, list, print).open(60.0, stop)
+    assert toy.opened == 1
+    toy.broken = True
+    with pytest.raises(TeleopError, match="toy: not there"):
+        Hand(toy, list, print).open(0.0)
+    with pytest.raises(TeleopError, match="toy: not there"):
+        Hand(toy, list, print).open(60.0, lambda: True)
