@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
 import subprocess
@@ -22,6 +23,8 @@ from reconvla_ros.arm.bus import BusAddress
 from reconvla_ros.arm.kinematics import Kinematics
 from reconvla_ros.cli.client import wait_until
 from reconvla_ros.sim.bus import DEFAULT_GROUP
+from reconvla_ros.sim.fault_channel import inject
+from reconvla_ros.sim.faults import Faults
 from reconvla_ros.teleop.leader import Leader
 from reconvla_ros.types import Float
 
@@ -243,3 +246,31 @@ def test_a_leader_arm_on_a_bus_of_its_own_leads_the_follower(graph: Graph) -> No
     assert graph.client.call(SetBool, "teleop/engage", SetBool.Request(data=False)).success
     graph.wait(lambda: graph.ear.still(0.5), "the follower stands while the leader goes on", 5.0)
     leader.close()
+
+
+def test_an_arm_that_is_led_by_hand_is_recorded_and_gets_no_command(graph: Graph, tmp_path: Path, keys: Any) -> None:
+    graph.start("simulator", "driver", "recorder")
+    ready(graph)
+    finger: Keys = keys("--device", "drag", "--instruction", 'put "it": there', "--operator", "me")
+    finger.shows("not in teach mode: hold the arm, then press the button on it")
+    inject(f"udp_multicast:{graph.port}", Faults(teach=True))
+    finger.shows("teach mode: lead the arm. HOLD IT before you leave teach mode: it may drop")
+    finger.press("w", 0.5)  # moves nothing
+    finger.press("r")
+    finger.shows("REC")
+    time.sleep(1.0)
+    finger.press("r")
+    finger.shows("messages, ")
+    assert holder(graph) == "none"
+    (sidecar,) = (tmp_path / "episodes").glob("*/episode.json")
+    episode = json.loads(sidecar.read_text())
+    assert episode["instruction"] == 'put "it": there'
+    assert (episode["operator"], episode["outcome"]) == ("me", "success")
+    assert episode["tags"] == ["teleop", "device:drag"]
+    assert sum(count for topic, count in episode["counts"].items() if topic.endswith("joint_states")) > 50
+    assert not any(count for topic, count in episode["counts"].items() if topic.endswith("arm/ee_command"))
+    finger.press("r")
+    wait_until(lambda: len(list((tmp_path / "episodes").glob("*/episode.json"))) == 2, 10.0)
+    finger.press("\x7f")
+    finger.shows("discarded")
+    assert list((tmp_path / "episodes").glob("*/episode.json")) == [sidecar]
