@@ -17,6 +17,7 @@
     +-- TeleopError          a device to steer the arm with: missing, unplugged, not what it should be
     +-- RecordingError       a bag that cannot be written or read
     +-- TaskError            a task that cannot be accepted
+    +-- Cancelled            work that was called off before it was done
     +-- SetupError           something this machine lacks, with its remedy
 
 Each message names the thing, the bound, the value and, where there are any, the choices. Foreign exceptions are
@@ -87,6 +88,10 @@ class RecordingError(ReconVlaError):
 
 class TaskError(ReconVlaError):
     """A task that cannot be accepted."""
+
+
+class Cancelled(ReconVlaError):
+    """Work that was called off by whoever asked for it; nothing is wrong."""
 
 
 class SetupError(ReconVlaError):

@@ -15,6 +15,7 @@ COMMANDS = {
     "record": ("reconvla_ros.cli.record", "start or stop an episode of a running graph"),
     "teleop": ("reconvla_ros.cli.teleop", "steer the arm by hand: keyboard, gamepad, leader arm; record it"),
     "make-checkpoint": ("reconvla_ros.cli.make_checkpoint", "write a random checkpoint in the original layout"),
+    "export": ("reconvla_ros.cli.export", "strip a training checkpoint to what inference needs"),
     "replay-filter": (
         "reconvla_ros.cli.replay_filter",
         "what the filter would make of a recorded episode; no arm needed",
