@@ -21,6 +21,7 @@ from reconvla_ros.types import Float, Pose
 
 _MAY_MOVE = ("HOLDING", "MOVING")
 _TEACH = 2  # ctrl_mode of the arm
+_TOUCHED = 0.005  # [m] a leader's gripper that moved further is being used
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +73,7 @@ class Session:
         self._follow = Follow(config.lead, config.angular_lead, relative, config.leader_scale)
         self._let_go_first, self._asked, self._driving = True, False, False
         self._opening: float | None = None
+        self._grip_began: float | None = None  # opening of a leader when it was engaged [m]
         self._last_ns: int | None = None
         self._leader: Float | None = None
         self._why = ""
@@ -98,7 +100,8 @@ class Session:
 
     def _end(self, why: str) -> None:
         self._driving = self._asked = self.engaged = False
-        self._let_go_first, self._leader, self._opening = True, None, None
+        self._let_go_first, self._leader = True, None
+        self._opening = self._grip_began = None
         self._why = why
 
     def tick(self, now_ns: int, reading: Reading, follower: Follower) -> Order:
@@ -111,7 +114,7 @@ class Session:
             if not reading.held and self.engaged:
                 self._end(f"let go: {reading.note}")
             self._driving = self._asked = False
-            self._opening = None
+            self._opening = self._grip_began = None
             if not self._toggles:
                 self._let_go_first, self._why = False, ""
             return Order(note=reading.note or self._why or self._hindrance(follower) or self._idle(reading))
@@ -196,13 +199,26 @@ class Session:
             if behind > config.leader_leash:
                 self._end(f"the follower is {behind:.2f} m behind, allowed {config.leader_leash:g}: let go")
                 return Order(note=self._why)
-            opening = None if reading.opening is None else min(reading.opening, config.gripper_range)
-            return Order(pose, opening, note="follows")
+            return Order(pose, self._leader_grip(reading.opening, follower.opening), note="follows")
         share, twist = SPEEDS[self.speed], np.array(reading.twist)
         pose = self._jog.step(
             share * config.linear_speed * dt * twist[:3], share * config.angular_speed * dt * twist[3:], measured
         )
         return Order(pose, self._grip(dt, reading.grip, follower), note="moves")
+
+    def _leader_grip(self, opening: float | None, follower: float) -> float | None:
+        """The leader's opening; None (keep) until its gripper is used or is as far open as the follower's.
+
+        Else engaging would drop what the follower holds.
+        """
+        if opening is None:
+            return None
+        if self._opening is None:
+            self._grip_began = opening if self._grip_began is None else self._grip_began
+            if abs(opening - self._grip_began) < _TOUCHED and abs(opening - follower) > _TOUCHED:
+                return None
+        self._opening = min(opening, self._config.gripper_range)
+        return self._opening
 
     def _grip(self, dt: float, grip: float, follower: Follower) -> float | None:
         """The opening to ask for; None (keep) until the gripper is used in this drive: what it grips, it keeps."""

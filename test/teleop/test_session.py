@@ -183,12 +183,20 @@ class TestLeader:
         there = replace(HERE, measured=far, anchor=far)
         order = bench.tick(LEADER, there)
         assert order.pose is not None and np.array_equal(order.pose.position, far.position)
-        assert order.gripper == pytest.approx(0.02)
         order = bench.tick(lifted(0, 0.02), there)
         moved = KINEMATICS.tcp(np.array(lifted(0, 0.02).joints)).position - START.position
         assert order.pose is not None and order.pose.position == pytest.approx(far.position + moved)
         bench.session.press(Act.ENGAGE)
         assert bench.tick(LEADER, there).pose is None
+
+    def test_engaging_does_not_open_the_followers_hand(self) -> None:
+        bench = self.engaged()
+        assert bench.tick(LEADER).gripper is None  # the leader's is at 0.02, the follower's at 0.05
+        assert bench.tick(replace(LEADER, opening=0.024)).gripper is None
+        assert bench.tick(replace(LEADER, opening=0.026)).gripper == pytest.approx(0.026)
+        assert bench.tick(LEADER).gripper == pytest.approx(0.02)
+        bench = self.engaged()
+        assert bench.tick(replace(LEADER, opening=0.049)).gripper == pytest.approx(0.049)  # as far open as the other
 
     def test_a_leader_that_falls_silent_has_to_be_engaged_again(self) -> None:
         bench = self.engaged()
