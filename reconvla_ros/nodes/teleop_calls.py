@@ -86,7 +86,7 @@ class TeleopCalls:
             tags = ["teleop", f"device:{config.device}"]
             request = RecordStart.Request(instruction=config.instruction, operator_name=config.operator, tags=tags)
             self.call("record/start", request)
-        elif act in (Act.RECORD, Act.FAILED) and ear.recording:
+        elif act in (Act.RECORD, Act.FAILED):  # without an episode the recorder says so
             self.call("record/stop", RecordStop.Request(outcome="success" if act is Act.RECORD else "failure"))
-        elif act is Act.DISCARD and ear.recording:
+        elif act is Act.DISCARD:
             self.call("record/stop", RecordStop.Request(discard=True))

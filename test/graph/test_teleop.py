@@ -269,8 +269,11 @@ def test_an_arm_that_is_led_by_hand_is_recorded_and_gets_no_command(graph: Graph
     assert episode["tags"] == ["teleop", "device:drag"]
     assert sum(count for topic, count in episode["counts"].items() if topic.endswith("joint_states")) > 50
     assert not any(count for topic, count in episode["counts"].items() if topic.endswith("arm/ee_command"))
+    finger.press("\x7f")
+    finger.shows("no episode is open")
+    finger.screen = ""
     finger.press("r")
-    wait_until(lambda: len(list((tmp_path / "episodes").glob("*/episode.json"))) == 2, 10.0)
+    finger.shows("REC")
     finger.press("\x7f")
     finger.shows("discarded")
     assert list((tmp_path / "episodes").glob("*/episode.json")) == [sidecar]
