@@ -85,6 +85,8 @@ def _check(name: str, value: Any, hint: Any, info: Param) -> Any:
         return value
     if hint in (int, float):
         return _number(name, value, info, whole=hint is int)
+    if isinstance(value, bool) and (word := "on" if value else "off") in info.options:
+        return word  # YAML reads a bare on or off as true or false
     if not isinstance(value, str):
         raise ConfigError(f"{name}: must be text, got {value!r}")
     if info.options and value not in info.options:

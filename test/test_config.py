@@ -50,6 +50,20 @@ def test_what_is_wrong_is_named(values: dict[str, object], message: str) -> None
     assert str(caught.value) == message
 
 
+@dataclass(frozen=True)
+class Switched:
+    mode: str = param("auto", "which", options=("auto", "off"))
+    word: str = param("a", "any")
+
+
+def test_a_bare_off_of_yaml_is_the_option_of_that_name() -> None:
+    assert build(Switched, {"mode": False}).mode == "off"
+    with pytest.raises(ConfigError, match="mode: must be text, got True"):
+        build(Switched, {"mode": True})
+    with pytest.raises(ConfigError, match="word: must be text, got False"):
+        build(Switched, {"word": False})
+
+
 def test_the_three_ways_to_name_a_node(tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text("/**:\n  ros__parameters: {rate: 10.0, count: 1}\n/**/cam:\n  ros__parameters: {rate: 20.0}\n")

@@ -48,7 +48,7 @@ class NetworkPolicy:
     def infer(self, observation: Observation, plan: object = None) -> ActionChunk:
         """A whole chunk, from pictures to tokens."""
         inputs = self._load.of(self._sequence)
-        decoded = self._engine.answer(inputs.ids, self._load.image(inputs))
+        decoded = self._engine.answer(inputs.ids, self._engine.encode_image(self._load.pixels(inputs)))
         self._sequence += 1
         return ActionChunk(
             observation.stamp_ns, observation.task_id, self._sequence, self.period, observation.tcp,

@@ -37,7 +37,7 @@ def chunk(settings: Settings, progress: Progress) -> dict[str, Any]:
     answers: dict[str, dict[int, list[int]]] = {}
 
     def ours(inputs: Inputs) -> list[int]:
-        return list(engine.answer(inputs.ids, load.image(inputs)).ids)
+        return list(engine.answer(inputs.ids, engine.encode_image(load.pixels(inputs))).ids)
 
     def loop(peer: Upstream) -> Answer:
         return lambda inputs: peer.answer(inputs.base, inputs.wrist, inputs.ids, TOKENS + 1)

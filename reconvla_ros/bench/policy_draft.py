@@ -48,7 +48,7 @@ class Drafts:
     def autoregressive(self, index: int) -> float:
         """One token a step [s]."""
         laps = Laps(self.load.sync)
-        image = self.load.model.encode_image(self.pixels[index % len(self.pixels)])
+        image = self.plain.encode_image(self.pixels[index % len(self.pixels)])
         laps("vision")
         self.plain.answer(self.load.of(index).ids, image, lap=laps)
         self.stages.append(laps.stages)
@@ -64,7 +64,7 @@ class Drafts:
             codec = self.load.codec
             draft = oracle(self.answers[place], accuracy, codec.low, codec.high, random)
             laps = Laps(self.load.sync)
-            image = self.load.model.encode_image(self.pixels[place])
+            image = self.drafted.encode_image(self.pixels[place])
             laps("vision")
             decoded = self.drafted.answer(self.load.of(index).ids, image, draft=draft, lap=laps)
             self.wrong += list(decoded.ids) != self.answers[place]
@@ -75,18 +75,18 @@ class Drafts:
         return side
 
     def limit(self) -> float:
-        """(vision + prefill + 34 steps) / (vision + prefill + one step): a perfect draft checked at the price of a step."""
+        """(vision + prefill + 34 steps) / (vision + prefill): a perfect draft, checked along with the prompt for nothing."""
         vision, prefill, decode = (
             float(np.median([s[name] for s in self.stages])) for name in ("vision", "prefill", "decode")
         )
-        return (vision + prefill + decode) / (vision + prefill + decode / STEPS)
+        return (vision + prefill + decode) / (vision + prefill)
 
 
 def draft_curve(settings: Settings, progress: Progress) -> dict[str, Any]:
     """B4b: t(one token a step) / t(with a draft) for drafts whose tokens are right with probability 1, 0.9, 0.5 and 0.
 
-    The draft's tokens are right or wrong independently; each pass verifies what is left of it. Passes are those after the
-    prefill; without a draft there are 34.
+    The draft's tokens are right or wrong independently. The prefill verifies a draft along with the prompt; `passes` are those
+    after it, 34 without a draft.
     """
     load = workload(settings)
     drafts = Drafts(load, settings.seed)

@@ -66,7 +66,7 @@ def figure(heard: dict[str, Any]) -> dict[str, Any]:
     whole, total = on_bus - captured, sum(medians.values())
     p50, p99 = (float(np.percentile(whole, p)) for p in (50, 99))
     low, lower, upper, high = np.percentile(whole, (0, 25, 75, 100)) / total
-    result = {
+    result: dict[str, Any] = {
         "ratio": round(p50 / total, 4), "ratio_min": round(float(low), 4), "ratio_max": round(float(high), 4),
         "spread": round(float(upper - lower) * total / p50, 4), "rounds": len(chunks),
         "ours_ms": round(p50 * 1e3, 3), "other_ms": round(total * 1e3, 3), "ours_p99_ms": round(p99 * 1e3, 3),

@@ -13,18 +13,18 @@ from reconvla_ros.bench.policy_bench import Progress, Settings
 from reconvla_ros.bench.policy_draft import oracle
 from reconvla_ros.bench.policy_timing import Bound
 from reconvla_ros.bench.policy_workload import (
-    SHAPES,
     TOKENS,
     Inputs,
     Workload,
     random_inputs,
-    random_model,
     workload,
 )
 from reconvla_ros.errors import ConfigError, SetupError, TokenGateError
 from reconvla_ros.model.decode import HEADS, greedy
-from reconvla_ros.model.engine import DRAFTS, GRAPHS, WEIGHTS, Engine, Mechanisms
+from reconvla_ros.model.engine import DRAFTS, GRAPHS, Engine, Mechanisms
+from reconvla_ros.model.engine_weights import WEIGHTS
 from reconvla_ros.model.model import ReconVla
+from reconvla_ros.model.random_init import random_model
 
 NEAR_TIE = 0.1  # [logits] a miss in another dtype is excused where the reference's two best are nearer than this
 ACCURACY = 0.7  # of the drafts that are given
@@ -138,7 +138,7 @@ def fidelity(settings: Settings, progress: Progress) -> dict[str, Any]:
         parts[f"prefix of {forced}"] = _judge(load, every, requests, truths, drafts, bound, forced)
     worst = min(parts, key=lambda name: (parts[name]["kept"], parts[name]["ratio"]))
     result = {**parts[worst], "worst": worst, "parts": parts, "kept": all(part["kept"] for part in parts.values())}
-    result["inexact"] = _inexact(load, requests, truths)
+    result["inexact"] = _inexact(settings, load, requests, truths)
     result["notes"] = [
         f"{len(requests)} requests of {TOKENS} tokens, {len(parts)} ways; weights that are not lossless: "
         + ("; ".join(f"{name} {words}" for name, words in result["inexact"].items()) or "none here")
@@ -148,9 +148,7 @@ def fidelity(settings: Settings, progress: Progress) -> dict[str, Any]:
 
 def _widened(settings: Settings, load: Workload) -> ReconVla:
     """Our model with the same weights, to the last bit, as float32."""
-    shape = SHAPES[settings.size]
-    model = random_model(shape, settings.seed, load.model.device, load.model.dtype)
-    return model.float()
+    return random_model(load.shape.config, load.model.device, load.model.dtype, settings.seed).float()
 
 
 def _judge(
@@ -162,7 +160,7 @@ def _judge(
     bound: Bound,
     forced: int,
 ) -> dict[str, Any]:
-    engine, count = load.engine(mechanisms), Count()
+    engine, count = load.new_engine(mechanisms), Count()
     for place, (inputs, truth) in enumerate(zip(requests, truths, strict=True)):
         draft = drafts[place] if drafts is not None else ()
         if forced:
@@ -186,17 +184,20 @@ def _forced(
         count.misses.append(truth.margin[miss])
 
 
-def _inexact(load: Workload, requests: Sequence[Inputs], truths: Sequence[Reference]) -> dict[str, str]:
-    """Agreement of the weights that are not lossless, in words; nothing where they are not to be had."""
+def _inexact(
+    settings: Settings, load: Workload, requests: Sequence[Inputs], truths: Sequence[Reference]
+) -> dict[str, str]:
+    """Agreement of the weights that are not lossless, in words; why, where they are not to be had."""
     found = {}
     for weights in WEIGHTS[1:]:
         count = Count()
+        model = random_model(load.shape.config, load.model.device, load.model.dtype, settings.seed)
         try:
-            engine = load.engine(Mechanisms(draft="none", weights=weights))
+            engine = load.new_engine(Mechanisms(draft="none", weights=weights), model=model)
             for inputs, truth in zip(requests, truths, strict=True):
                 follow(engine, inputs, load, truth, (), count)
-        except (ConfigError, SetupError) as error:
-            found[weights] = f"not to be had here ({error})"
+        except (ConfigError, SetupError, RuntimeError) as error:
+            found[weights] = f"not to be had here ({str(error).splitlines()[0]})"
             continue
         found[weights] = (
             f"{count.equal / count.places:.4f} of {count.places} tokens equal, {count.free / count.places:.4f} free running"

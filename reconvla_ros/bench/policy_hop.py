@@ -163,6 +163,7 @@ def _to_ours() -> Iterator[tuple[Receiver, Send]]:
 def _from_ours(address: str) -> None:
     """As policy_node receives: every subscription raw, the newest wanted, the pixels read in place."""
     import rclpy
+    from rclpy.executors import SingleThreadedExecutor
     from sensor_msgs.msg import Image
 
     from reconvla_ros.nodes import process, qos
@@ -170,7 +171,7 @@ def _from_ours(address: str) -> None:
 
     process.keep_memory()
     rclpy.init()
-    node, executor = rclpy.create_node("bench_policy"), process.make_executor(True)
+    node, executor = rclpy.create_node("bench_policy"), SingleThreadedExecutor()
     node.create_subscription(Image, _TOPIC, lambda data: _got(raw_to_rgb(data), stamp_of(data)), qos.NEWEST, raw=True)
     for index in range(_OTHERS):
         node.create_subscription(Image, f"other_{index}", lambda data: None, qos.NEWEST, raw=True)
@@ -233,7 +234,7 @@ def _from_zenoh(address: str) -> None:
 def _to_ring() -> Iterator[tuple[Receiver, Send]]:
     """The floor: one copy into shared memory, one word down a pipe."""
     memory = shared_memory.SharedMemory(create=True, size=_SLOTS * _SIZE)
-    slots = np.ndarray((_SLOTS, HEIGHT, WIDTH, 3), np.uint8, memory.buf)
+    slots: Rgb = np.ndarray((_SLOTS, HEIGHT, WIDTH, 3), np.uint8, memory.buf)
     try:
         with Receiver("ring", memory.name) as receiver:
             receiver.line()
@@ -254,7 +255,7 @@ def _to_ring() -> Iterator[tuple[Receiver, Send]]:
 def _from_ring(address: str) -> None:
     memory = shared_memory.SharedMemory(address)
     resource_tracker.unregister(f"/{address.lstrip('/')}", "shared_memory")  # it is the sender's to remove
-    slots = np.ndarray((_SLOTS, HEIGHT, WIDTH, 3), np.uint8, memory.buf)
+    slots: Rgb = np.ndarray((_SLOTS, HEIGHT, WIDTH, 3), np.uint8, memory.buf)
     print("ready", flush=True)
     while word := os.read(0, _WORD.size):
         slot, stamp = _WORD.unpack(word)

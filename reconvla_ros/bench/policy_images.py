@@ -25,7 +25,7 @@ Rgb = NDArray[np.uint8]
 
 def preprocess(settings: Settings, progress: Progress) -> dict[str, Any]:
     """B7: two camera images to the tower's pixels, the original's way / ours; kept only when not a bit differs."""
-    pairs = [tuple(scene(settings.seed + 2 * i + view) for view in (0, 1)) for i in range(3)]
+    pairs = [(scene(settings.seed + 2 * i), scene(settings.seed + 2 * i + 1)) for i in range(3)]
     identical = all(np.array_equal(as_upstream(*pair), pixels(*pair, AS_SERVED)) for pair in pairs)
 
     def side(work: Callable[[Rgb, Rgb], object]) -> Side:
@@ -52,7 +52,7 @@ def message(settings: Settings, progress: Progress) -> dict[str, Any]:
         ) from error
     image = scene(settings.seed)
     target = np.empty_like(image)
-    sides = {
+    sides: dict[str, Callable[[int], Any]] = {
         "memcpy": lambda index: np.copyto(target, image),
         "message": lambda index: from_image(to_image(image, "rgb8", index, "camera_optical_frame")),
         "wire": lambda index: raw_to_rgb(image_bytes(image, "rgb8", max(index, 0), "camera_optical_frame")),

@@ -14,7 +14,7 @@ from reconvla_ros.bench.policy_bench import Progress, Settings
 from reconvla_ros.bench.policy_decode import STEPS, WARM, Bus, products, step_bytes
 from reconvla_ros.bench.policy_draft import DRAFTED, oracle
 from reconvla_ros.bench.policy_timing import Bound, judge, spread
-from reconvla_ros.bench.policy_workload import PLAIN, TOKENS, Laps, Workload, weight_bytes, workload
+from reconvla_ros.bench.policy_workload import PLAIN, TOKENS, Laps, Workload, parameter_bytes, workload
 from reconvla_ros.model.engine import Engine
 
 PASSES = 10
@@ -50,10 +50,10 @@ def floors(load: Workload, rate: float, bandwidth: float) -> dict[str, float]:
     model, c, n = load.model, load.shape.language, load.shape.prompt
     layers = sum(linear.weight.numel() for linear in products(load))
     seen = 4.0 * n * n / 2 * c.heads * c.head_dim * c.layers
-    vision_bytes = weight_bytes(model.tower) + weight_bytes(model.projector)
+    vision_bytes = parameter_bytes(model.tower) + parameter_bytes(model.projector)
     return {
         "vision": max(vision_work(load) / rate, vision_bytes / bandwidth),
-        "prefill": max((2.0 * n * layers + seen) / rate, weight_bytes(model.decoder.layers) / bandwidth),
+        "prefill": max((2.0 * n * layers + seen) / rate, parameter_bytes(model.decoder.layers) / bandwidth),
         "decode": STEPS * step_bytes(load) / bandwidth,
     }
 
@@ -64,7 +64,7 @@ def one(load: Workload, engine: Engine, index: int, draft: Sequence[int] = ()) -
     inputs, laps = load.of(index), Laps(load.sync)
     picture: Tensor = load.pixels(inputs)
     laps("preprocess")
-    image = load.model.encode_image(picture)
+    image = engine.encode_image(picture)
     laps("vision")
     decoded = engine.answer(inputs.ids, image, draft=draft, lap=laps)
     return laps.stages, decoded
@@ -80,7 +80,7 @@ def profile(settings: Settings, progress: Progress) -> dict[str, Any]:
     if settings.gpu:
         torch.cuda.reset_peak_memory_stats(load.model.device)
     before = torch.cuda.memory_allocated(load.model.device) if settings.gpu else 0
-    engine, count = load.engine(PLAIN, watch=True), GPU_CHUNKS if settings.gpu else settings.rounds
+    engine, count = load.new_engine(PLAIN, watch=True), GPU_CHUNKS if settings.gpu else settings.rounds
     for index in range(WARM[settings.gpu]):
         one(load, engine, index)
     stages = [one(load, engine, index)[0] for index in range(count)]
@@ -101,7 +101,7 @@ def profile(settings: Settings, progress: Progress) -> dict[str, Any]:
     parts["p99/p50"] = _limit(float(np.percentile(chunks, 99) / np.median(chunks)), TAIL, settings.gpu)
     parts["ten passes [ms]"] = _ten(load, count, settings)
     if settings.gpu:
-        weights = weight_bytes(load.model)
+        weights = parameter_bytes(load.model)
         parts["memory/weights"] = _limit((weights + most - before) / weights, MEMORY, True)
     result["parts"] = parts
     if settings.gpu:
@@ -117,7 +117,7 @@ def _limit(value: float, bound: Bound, gpu: bool) -> dict[str, Any]:
 
 
 def _ten(load: Workload, count: int, settings: Settings) -> dict[str, Any]:
-    """Median of a chunk whose draft is wrong at so many places that it takes `PASSES` passes [ms]."""
+    """Median of a chunk whose draft is wrong so often that it takes `PASSES` passes, the prefill's counted [ms]."""
     engine = load.engine(DRAFTED, watch=True)
     codec, random = load.codec, np.random.default_rng(settings.seed)
     drafts, passes = [], []
@@ -129,10 +129,10 @@ def _ten(load: Workload, count: int, settings: Settings) -> dict[str, Any]:
             places = {1 + k * STEPS // max(misses, 1) for k in range(misses)}
             draft = [wrong[k] if k in places else token for k, token in enumerate(answer)]
             decoded = one(load, engine, index, draft)[1]
-            if decoded.passes >= PASSES:
+            if decoded.passes + 1 >= PASSES:
                 break
         drafts.append(draft)
-        passes.append(decoded.passes)
+        passes.append(decoded.passes + 1)
     runs = [one(load, engine, index, drafts[index % len(drafts)])[0] for index in range(count)]
     chunk = float(np.median([sum(v for name, v in run.items() if name != "preprocess") for run in runs])) * 1e3
     return {**_limit(chunk, DRAFTED_MS, settings.gpu), "passes": passes}
@@ -150,4 +150,4 @@ def _notes(result: dict[str, Any]) -> list[str]:
             else f"floor {floor:9.2f} ms ({floor / times['p50']:.2f})"
         )
         lines.append(f"{name:<10} {times['p50']:9.2f} ms   {beside}")
-    return [*lines, f"passes of 'ten passes': {result['parts']['ten passes [ms]']['passes']}"]
+    return [*lines, f"passes of 'ten passes', the prefill's counted: {result['parts']['ten passes [ms]']['passes']}"]

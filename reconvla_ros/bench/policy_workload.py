@@ -8,7 +8,7 @@ checkpoint of these sizes. Such answers hold no end id, so a side that would sto
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -18,13 +18,14 @@ from torch import Tensor, nn
 
 from reconvla_ros.bench.policy_bench import Settings
 from reconvla_ros.bench.policy_timing import Sync, nothing
-from reconvla_ros.model.checkpoint import TOWER
 from reconvla_ros.model.config import LanguageConfig, ModelConfig, VisionConfig
 from reconvla_ros.model.engine import Engine, Mechanisms
 from reconvla_ros.model.images import AS_SERVED, pixels
+from reconvla_ros.model.layout import model_config
 from reconvla_ros.model.model import DTYPES, ReconVla
 from reconvla_ros.model.prompt import IMAGE_ID
-from reconvla_ros.model.random_init import SIZES, random_tensor
+from reconvla_ros.model.random_init import random_model
+from reconvla_ros.model.tokenizer import ADDED
 from reconvla_ros.model.tokens import ActionCodec
 
 TOKENS = 35
@@ -32,8 +33,6 @@ TOKENS = 35
 ROTATE = 3
 """Input sets, so that no side profits from having seen its input."""
 VIEW = (480, 640, 3)  # of the cameras
-_ADDED = 3  # tokens behind the base vocabulary
-_SERVED_ROWS = 151646  # of Qwen2's tables, as the original cuts them after loading
 PLAIN = Mechanisms(draft="none")
 """One token a step: the certified head, CUDA graphs on a GPU."""
 
@@ -46,6 +45,11 @@ class Shape:
     vision: VisionConfig
     prompt: int
 
+    @property
+    def config(self) -> ModelConfig:
+        """As the network wants it."""
+        return ModelConfig(self.language, self.vision)
+
 
 SHAPES = {
     # Patches of 42 px of a 384 px picture: 81 tokens, and the original's whole way from the cameras to the pixels.
@@ -55,7 +59,7 @@ SHAPES = {
     "small": Shape(
         LanguageConfig(768, 4096, 6, 12, 2, 1e6, 1e-6, 16384), VisionConfig(192, 768, 5, 4, patch_size=42), prompt=200
     ),
-    "full": Shape(replace(SIZES["full"].language, vocab_rows=_SERVED_ROWS), SIZES["full"].vision, prompt=800),
+    "full": Shape(model_config("full").language, model_config("full").vision, prompt=800),
 }
 
 
@@ -76,6 +80,7 @@ class Workload:
     codec: ActionCodec
     shape: Shape
     inputs: tuple[Inputs, ...]
+    _engines: dict[tuple[Mechanisms, bool], Engine] = field(default_factory=dict)
 
     def of(self, index: int) -> Inputs:
         """The inputs of a round."""
@@ -88,9 +93,19 @@ class Workload:
         return nothing if device.type == "cpu" else lambda: torch.cuda.synchronize(device)
 
     def engine(self, mechanisms: Mechanisms = PLAIN, watch: bool = False) -> Engine:
-        """An engine for `TOKENS` tokens; `watch` keeps the attention at two thirds of the depth, as the policy does."""
+        """An engine for `TOKENS` tokens, the same for the same request: on a GPU the first answer of each is recorded.
+
+        `watch` keeps the attention at two thirds of the depth, as the policy does.
+        """
+        key = (mechanisms, watch)
+        if key not in self._engines:
+            self._engines[key] = self.new_engine(mechanisms, watch)
+        return self._engines[key]
+
+    def new_engine(self, mechanisms: Mechanisms = PLAIN, watch: bool = False, model: ReconVla | None = None) -> Engine:
+        """An engine that nobody else has; of another network of these sizes where one is given."""
         layer = (2 * self.shape.language.layers) // 3 if watch else -1
-        return Engine(self.model, self.codec, TOKENS, mechanisms, watch_layer=layer)
+        return Engine(model or self.model, self.codec, TOKENS, mechanisms, watch_layer=layer)
 
     def pixels(self, inputs: Inputs) -> Tensor:
         """The tower's input (1, 3, 384, 384) float32, stitched as the original serves, so that both see the same."""
@@ -102,31 +117,10 @@ class Workload:
         return self.model.encode_image(self.pixels(inputs))
 
 
-def parts(model: ReconVla) -> dict[str, nn.Module]:
-    """Prefix of the stored names -> module."""
-    return {
-        "model.": model.decoder, "model.mm_projector.": model.projector, f"{TOWER}vision_model.": model.tower,
-        "lm_head.": model.lm_head,
-    }  # fmt: skip
-
-
-def random_model(shape: Shape, seed: int, device: torch.device, dtype: torch.dtype) -> ReconVla:
-    """A network of random weights, made on `device`, one tensor at a time."""
-    with torch.device("meta"):
-        model = ReconVla(ModelConfig(shape.language, shape.vision))
-    base = shape.language.vocab_rows - _ADDED
-    for prefix, module in parts(model).items():
-        for name, empty in list(module.named_parameters()):
-            made = random_tensor(prefix + name, tuple(empty.shape), seed, device, base).to(dtype)
-            parent, _, leaf = name.rpartition(".")
-            setattr(module.get_submodule(parent), leaf, nn.Parameter(made, requires_grad=False))
-    return model.eval()
-
-
 def random_inputs(shape: Shape, seed: int) -> tuple[Inputs, ...]:
     """`ROTATE` requests: smooth pictures with noise, words of the ordinary vocabulary, the state's ids at the end."""
     random = np.random.default_rng(seed)
-    low, words = shape.language.vocab_rows - _ADDED - 256, shape.prompt - shape.vision.tokens
+    low, words = shape.language.vocab_rows - len(ADDED) - 256, shape.prompt - shape.vision.tokens
     if words < 20:
         raise ValueError(f"prompt of {shape.prompt} positions leaves {words} for words, needs 20")
     made = []
@@ -151,8 +145,8 @@ def workload(settings: Settings) -> Workload:
 @lru_cache(maxsize=1)
 def _workload(size: str, device: str, dtype: str, seed: int) -> Workload:
     shape = SHAPES[size]
-    model = random_model(shape, seed, torch.device(device), DTYPES[dtype])
-    codec = ActionCodec(shape.language.vocab_rows - _ADDED)
+    model = random_model(shape.config, torch.device(device), DTYPES[dtype], seed)
+    codec = ActionCodec(shape.language.vocab_rows - len(ADDED))
     return Workload(model, codec, shape, random_inputs(shape, seed))
 
 
@@ -178,6 +172,6 @@ class Laps:
         return sum(self.stages.values())
 
 
-def weight_bytes(module: nn.Module) -> int:
-    """Memory of the parameters [bytes]."""
+def parameter_bytes(module: nn.Module) -> int:
+    """Memory of the parameters [bytes], wherever they lie."""
     return sum(p.numel() * p.element_size() for p in module.parameters())

@@ -74,13 +74,15 @@ def vision_model(c: VisionConfig) -> nn.Module:
 
 
 def hand_over(module: nn.Module, weights: dict[str, Tensor], device: torch.device, dtype: torch.dtype) -> None:
-    """Give a module on the meta device the weights by name; shared where device and dtype are theirs already.
+    """Give a module on the meta device the weights by name; shared where device, dtype and layout are theirs already.
+
+    Weights lie row by row, as a checkpoint has them: an engine may have laid ours otherwise, and the peer must not have that.
 
     What `weights` lacks (the tower's end, which never reaches the answer) becomes small random numbers. Tables that a
     checkpoint does not hold are made anew: rotary frequencies and position numbers.
     """
     prefix = "vision_model." if any(name.startswith("vision_model.") for name in module.state_dict()) else ""
-    given = {prefix + name: tensor.to(device, dtype) for name, tensor in weights.items()}
+    given = {prefix + name: tensor.to(device, dtype).contiguous() for name, tensor in weights.items()}
     for name, tensor in module.state_dict().items():
         if name not in given:
             given[name] = torch.randn(tensor.shape, device=device, dtype=dtype) * 0.02
@@ -146,11 +148,8 @@ class Upstream:
 
 
 def _projector(model: ReconVla, dtype: torch.dtype) -> nn.Sequential:
-    first, second = model.projector[0], model.projector[2]
-    made = nn.Sequential(
-        nn.Linear(first.in_features, first.out_features, device="meta"),
-        nn.GELU(),
-        nn.Linear(second.in_features, second.out_features, device="meta"),
-    )
+    vision, hidden = model.config.vision.hidden, model.config.language.hidden
+    with torch.device("meta"):
+        made = nn.Sequential(nn.Linear(vision, hidden), nn.GELU(), nn.Linear(hidden, hidden))
     hand_over(made, dict(model.projector.state_dict()), model.device, dtype)
     return made

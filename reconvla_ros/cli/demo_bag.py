@@ -85,6 +85,8 @@ def _take(facts: BagFacts, schema: Schema, channel: Channel, message: Message,
         facts.joints.append(np.array(convert.from_joint_state(deserialize_message(message.data, JointState)).position))
     elif schema.name == "reconvla_ros/msg/ActionChunk":
         chunk = deserialize_message(message.data, ActionChunk)
+        if not chunk.poses:  # it takes back the one before
+            return
         facts.chunk_published[chunk.task_id, chunk.sequence] = message.publish_time
         facts.chunk_captured[chunk.task_id, chunk.sequence] = stamp
     elif schema.name == "reconvla_ros/msg/ActionTrace":

@@ -85,7 +85,11 @@ class Ear:
     def _on_chunk(self, message: Any, info: dict[str, int]) -> None:
         from reconvla_ros.nodes.convert import from_time
 
-        self.published[message.task_id, message.sequence] = from_time(message.header.stamp), info["source_timestamp"]
+        if message.poses:  # one without steps takes back the one before
+            self.published[message.task_id, message.sequence] = (
+                from_time(message.header.stamp),
+                info["source_timestamp"],
+            )
 
     def _on_trace(self, message: Any) -> None:
         from reconvla_ros.nodes.convert import from_time

@@ -28,11 +28,16 @@ class Refused:
     detail: str
 
 
+@dataclass(frozen=True)
+class Withdrawn:
+    """A chunk without steps: the one before it ends here."""
+
+
 @dataclass
 class Episode:
     """Commands (received [ns], command) in order; joints (6,) [rad] and opening [m] by stamp [ns]; the arm's firmware."""
 
-    commands: list[tuple[int, str, ActionChunk | EeCommand | Refused]] = field(default_factory=list)
+    commands: list[tuple[int, str, ActionChunk | EeCommand | Refused | Withdrawn]] = field(default_factory=list)
     stamps: list[int] = field(default_factory=list)
     joints: list[tuple[Float, float]] = field(default_factory=list)
     firmware: str = ""
@@ -91,6 +96,12 @@ def read(bag: Path) -> Episode:
     return episode
 
 
+def _command_of(name: str, message: Any) -> ActionChunk | EeCommand | Withdrawn:
+    if name != CHUNKS:
+        return ee_command_of(message)
+    return chunk_of(message) if len(message.poses) or len(message.gripper) else Withdrawn()
+
+
 def _take(episode: Episode, name: str, received_ns: int, message: Any) -> None:
     if name == STATUS:
         episode.firmware = message.firmware or episode.firmware
@@ -103,7 +114,7 @@ def _take(episode: Episode, name: str, received_ns: int, message: Any) -> None:
     else:
         source = "policy" if name == CHUNKS else str(message.source)
         try:
-            command: Any = chunk_of(message) if name == CHUNKS else ee_command_of(message)
+            command: Any = _command_of(name, message)
         except ShapeError as error:
             command = Refused(str(error))
         episode.commands.append((received_ns, source, command))

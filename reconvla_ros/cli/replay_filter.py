@@ -23,7 +23,7 @@ from reconvla_ros.arm.kinematics import Kinematics
 from reconvla_ros.arm.motion import Motion, motion_of
 from reconvla_ros.arm.settings import DriverConfig
 from reconvla_ros.cli import places
-from reconvla_ros.cli.replay_bag import Episode, Refused, read
+from reconvla_ros.cli.replay_bag import Episode, Refused, Withdrawn, read
 from reconvla_ros.config import build, node_parameters
 from reconvla_ros.errors import ConfigError, SetupError
 from reconvla_ros.safety.filter import Verdict
@@ -80,6 +80,8 @@ def due_targets(episode: Episode, findings: Findings, max_age: float) -> Iterato
     """
     for index, (received, source, command) in enumerate(episode.commands):
         until = next((r for r, s, _ in episode.commands[index + 1 :] if s == source), None)
+        if isinstance(command, Withdrawn):
+            continue
         if isinstance(command, Refused):
             yield Due(received, source, "message", None, None, 0.0, 0.0, ("shape", command.detail))
         elif isinstance(command, EeCommand):

@@ -13,7 +13,7 @@ from torch import Tensor
 from reconvla_ros.errors import ConfigError, SetupError, TokenGateError, choices
 from reconvla_ros.model.decode import HEADS, Decoded, Head, Plain, Steps, decode
 from reconvla_ros.model.draft import CPU_COST, GPU_COST, Draft
-from reconvla_ros.model.engine_graphs import BLOCK_SIZES, Recorded, RecordedImage, record_steps
+from reconvla_ros.model.engine_graphs import BLOCK_SIZES, Recorded, record_image, record_steps
 from reconvla_ros.model.engine_weights import WEIGHTS, prepare, weight_bytes
 from reconvla_ros.model.language import Cache
 from reconvla_ros.model.model import ReconVla
@@ -79,7 +79,7 @@ class Engine:
         prepare(model.decoder, self.mechanisms.weights)
         self._cache: Cache | None = None
         self._recorded: tuple[Cache, Recorded | None] | None = None
-        self._image: RecordedImage | None = None
+        self._image: Callable[[Tensor], Tensor] | None = None
 
     @torch.inference_mode()
     def encode_image(self, pixels: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class Engine:
         if not self._on_gpu:
             return self.model.encode_image(pixels)
         with self._enough_memory(0):
-            self._image = self._image or RecordedImage(self.model)
+            self._image = self._image or record_image(self.model)
             return self._image(pixels)
 
     @torch.inference_mode()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ LOG = logging.getLogger(__name__)
 Work = Callable[[], None]
 Apply = Callable[..., Tensor]
 
+FAITHFUL = 0.1
+"""Most that a recorded pass may differ from the plain one, as a share of its size: bfloat16 over 28 layers rounds to 0.01."""
 BLOCK_SIZES = (4, 12, 36)
 """Passes over guesses are filled up to one of these sizes: up to 36 tokens cost a GPU nearly the same."""
 
@@ -41,8 +44,9 @@ def record_on_gpu(work: Work) -> Work:
     return graph.replay
 
 
+@cache
 def compiled_block() -> Apply:
-    """`Block.fixed` with its small kernels fused by torch.compile; the layers share one compilation a size.
+    """`Block.fixed` with its small kernels fused by torch.compile; layers and engines share one compilation a size.
 
     Coordinate descent makes the compiler write a product by a single row as a sum instead of a matrix product, which
     reads the memory at full speed (the way of gpt-fast).
@@ -74,7 +78,7 @@ class Recorded:
         block: Apply = Block.fixed,
     ) -> None:
         self.model, self.cache = model, cache
-        self._low, self._rows, self._record, self._block = low, model.lm_head.weight[low : high + 1], record, block
+        self.low, self._rows, self._record, self._block = low, model.lm_head.weight[low : high + 1], record, block
         self._words = model.decoder.embed_tokens.weight
         new = {"device": model.device, "dtype": torch.long}
         self._start, self._token, self._slot = (torch.zeros(1, **new) for _ in range(3))  # type: ignore[call-overload]
@@ -93,7 +97,7 @@ class Recorded:
 
     def _one_step(self) -> None:
         state = self.model.decoder.fixed(self._words[self._token], self.cache, self._start, self._block)
-        best = (state @ self._rows.T).argmax(-1) + self._low
+        best = (state @ self._rows.T).argmax(-1) + self.low
         self._states.index_copy_(0, self._slot, state)
         self._chosen.index_copy_(0, self._slot, best)
         self._token.copy_(best)
@@ -134,17 +138,58 @@ class Recorded:
         self.cache.length -= count
 
 
-def record_steps(model: ReconVla, cache: Cache, low: int, high: int, most: int, compiled: bool) -> Recorded | None:
+def faithful(steps: Recorded) -> bool:
+    """Whether a recorded pass and recorded steps give what the plain network gives, within what its dtype rounds.
+
+    Where the plain network gives nothing finite (a bad picture came first) there is nothing to compare with.
+    """
+    ids = [steps.low + k for k in range(BLOCK_SIZES[0])]
+    wanted = steps.model.extend(ids, steps.cache).float()
+    steps.forget(len(ids))
+    for parts in ([ids], [[token] for token in ids]):
+        found = torch.cat([steps.extend(part) for part in parts])
+        steps.forget(len(ids))
+        error = float((found.float() - wanted).norm() / wanted.norm())
+        if bool(torch.isfinite(wanted).all()) and not error <= FAITHFUL:
+            LOG.warning("graphs: a recorded pass is %.3g of its size away from the plain one", error)
+            return False
+    return True
+
+
+def record_steps(
+    model: ReconVla,
+    cache: Cache,
+    low: int,
+    high: int,
+    most: int,
+    compiled: bool,
+    record: Callable[[Work], Work] = record_on_gpu,
+) -> Recorded | None:
     """Recorded steps on a GPU; without the compiler where it does not work, None where graphs do not."""
-    for block in [compiled_block, lambda: Block.fixed] if compiled else [lambda: Block.fixed]:
+    for fused in (True, False) if compiled else (False,):
         try:
             with torch.cuda.device(model.device):
-                return Recorded(model, cache, low, high, most, block=block())
+                block = compiled_block() if fused else Block.fixed
+                steps = Recorded(model, cache, low, high, most, record, block)
+                if faithful(steps):
+                    return steps
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # whatever compiler or driver lack: the answer is the same without them
             LOG.warning("graphs: recording failed, going on without: %s", str(error).splitlines()[:1])
     return None
+
+
+def record_image(model: ReconVla) -> Callable[[Tensor], Tensor]:
+    """`RecordedImage` on a GPU, or the plain pass where it cannot be recorded."""
+    try:
+        with torch.cuda.device(model.device):
+            return RecordedImage(model)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # as above
+        LOG.warning("graphs: recording the image failed, going on without: %s", str(error).splitlines()[:1])
+        return model.encode_image
 
 
 class RecordedImage:

@@ -20,16 +20,21 @@ INT8_MOST = 127.0
 FP8_MOST = 448.0  # the largest finite value of float8 e4m3fn
 
 
-def joined(parts: Sequence[nn.Linear]) -> Matrix:
-    """One matrix of maps with a common input, below one another; the parts become views of it."""
-    if len(parts) == 1:
-        return Matrix(parts[0].weight.data, None if parts[0].bias is None else parts[0].bias.data)
-    weight = torch.cat([p.weight.data for p in parts])
+def joined(parts: Sequence[nn.Linear], across: bool = False) -> Matrix:
+    """One matrix of maps with a common input, below one another; the parts become views of it.
+
+    Args:
+        parts: the maps.
+        across: it lies transposed in memory, which suits one row times a matrix with more outputs than inputs on a CPU.
+    """
+    first = parts[0].weight.data
+    rows, columns = sum(p.out_features for p in parts), parts[0].in_features
+    weight = first.new_empty(columns, rows).t() if across else first.new_empty(rows, columns)
     bias = None if parts[0].bias is None else torch.cat([p.bias.data for p in parts])
     place = 0
     for part in parts:
         end = place + part.out_features
-        part.weight.data = weight[place:end]
+        part.weight.data = weight[place:end].copy_(part.weight.data)
         if bias is not None:
             part.bias.data = bias[place:end]
         place = end
@@ -72,10 +77,12 @@ def prepare(decoder: Decoder, kind: str = "plain") -> None:
         raise ConfigError(
             f"mechanisms: weights {kind!r} asked of a network whose weights are {decoder.form!r}; load it again"
         )
+    across = decoder.norm.weight.is_cpu and decoder.norm.weight.dtype == torch.float32
     for block in decoder.layers:
         assert isinstance(block, Block)
         for name, (owner, parts) in _maps(block).items():
-            matrix = joined(parts)
+            single = len(parts) == 1
+            matrix = Matrix(parts[0].weight.data) if single else joined(parts, across and kind == "plain")
             if kind != "plain":
                 matrix = narrowed(matrix, kind)
                 for part in parts:

@@ -52,7 +52,7 @@ def stitch(base: Rgb, wrist: Rgb, heights: tuple[int, int] = AS_TRAINED) -> Rgb:
     canvas = np.zeros((CANVAS, CANVAS, 3), np.uint8)
 
     def paste(view: Image.Image, row: int, height: int) -> None:
-        canvas[row : row + height] = view.resize((CANVAS, height), Image.Resampling.LANCZOS)
+        canvas[row : row + height] = np.asarray(view.resize((CANVAS, height), Image.Resampling.LANCZOS))
 
     _both(lambda: paste(views[0], 0, top), lambda: paste(views[1], top, bottom))
     return canvas

@@ -44,13 +44,7 @@ class CountedPublisher:
 
 
 class ManagedNode(LifecycleNode):
-    """A lifecycle node with a config dataclass, counted publishers and a diagnostics message a second.
-
-    Attributes:
-        by_events: whether `process.run` spins it by `EventsExecutor`: cheaper for a node that hears many messages.
-    """
-
-    by_events = False
+    """A lifecycle node with a config dataclass, counted publishers and a diagnostics message a second."""
 
     def __init__(self, name: str, config_class: type, **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
@@ -60,6 +54,7 @@ class ManagedNode(LifecycleNode):
         self.received: dict[str, int] = {}
         self.turn = "off"
         self.refusal = ""  # why the last transition was refused
+        self.abandoned = False  # a thread of this node hangs, and the process ends without it
         self._diagnostics = self.publish_on(DiagnosticArray, "diagnostics", qos.STATUS, always=True)
         self.create_timer(1.0, self.publish_diagnostics)
 

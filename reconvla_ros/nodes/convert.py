@@ -143,6 +143,11 @@ def to_chunk(chunk: ActionChunk) -> ChunkMessage:
     )
 
 
+def to_withdrawal(chunk: ActionChunk, now_ns: int) -> ChunkMessage:
+    """A chunk without steps, which takes `chunk` back: the arm decelerates and holds."""
+    return ChunkMessage(header=header(now_ns, "base_link"), task_id=chunk.task_id, sequence=chunk.sequence)
+
+
 def from_chunk(message: ChunkMessage) -> ActionChunk:
     """Message -> ActionChunk.
 

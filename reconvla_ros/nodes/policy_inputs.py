@@ -5,6 +5,7 @@ Images stay serialised until one is used; every frame is counted.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,10 +21,12 @@ from reconvla_ros.nodes import convert, qos
 from reconvla_ros.nodes.base import ManagedNode
 from reconvla_ros.nodes.serialized import compressed_to_rgb, raw_to_rgb, stamp_of, thinned
 from reconvla_ros.observation.assemble import ObservationAssembler
+from reconvla_ros.observation.silence import CameraSilence
 
 VIEWS = dict(zip(CAMERAS, ("base", "wrist"), strict=True))
 # Joints come at 200 Hz; a sample each 15 ms is nearer to an image than it matters and costs a quarter.
 STATE_SPACING_NS = 15_000_000
+_WATCH_PERIOD = 0.02  # [s] how soon a silent camera is noticed
 FOLLOWING = ("MOVING", "HOLDING")  # states of the driver in which it follows chunks; it holds between slow steps
 
 
@@ -36,6 +39,7 @@ class PolicyInputs:
         poke: called after every image.
         on_task: gets every task/state.
         on_refusal: called when the driver has refused something, or follows no chunk.
+        on_silence: called again and again with the words while a camera is silent.
     """
 
     def __init__(
@@ -45,9 +49,13 @@ class PolicyInputs:
         poke: Callable[[], None],
         on_task: Callable[[TaskState], None],
         on_refusal: Callable[[], None],
+        on_silence: Callable[[str], None],
     ) -> None:
         self._node, self._assembler, self._poke, self._on_task = node, assembler, poke, on_task
         self._on_refusal, self._refused = on_refusal, 0
+        self._on_silence = on_silence
+        self._silence = CameraSilence(VIEWS.values(), node.config.max_image_gap, time.monotonic())
+        node.create_timer(_WATCH_PERIOD, self._watch)
         self._open: list[Any] = []
 
     def open(self, images: str) -> None:
@@ -64,6 +72,14 @@ class PolicyInputs:
         subscribe = self._node.create_subscription
         self._open.append(subscribe(TaskState, "task/state", self._on_task, qos.LATCHED))
         self._open.append(subscribe(ArmStatus, "arm/status", self._on_arm, qos.STATUS))
+
+    def blind(self) -> str:
+        """Which camera is silent, with bound and value; empty when none is."""
+        return self._silence.why(time.monotonic())
+
+    def _watch(self) -> None:
+        if why := self.blind():
+            self._on_silence(why)
 
     def close(self) -> None:
         """Unsubscribe and forget what came; safe to call twice."""
@@ -87,6 +103,7 @@ class PolicyInputs:
     def _image_callback(self, view: str, decode: Callable[[bytes], NDArray[np.uint8]]) -> Callable[[bytes], None]:
         def on_image(data: bytes) -> None:
             self._assembler.add_image(view, stamp_of(data), lambda: decode(data))
+            self._silence.heard(view, time.monotonic())
             self._poke()
 
         # Every image, and one that was cut off ends no node.

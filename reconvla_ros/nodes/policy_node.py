@@ -33,26 +33,23 @@ from reconvla_ros.types import ActionChunk
 
 TARGET_PERIOD = 0.1  # [s] policy/ee_pose and policy/gripper, for people and recorders; the driver reads chunks
 _PAUSE = 0.2  # [s] for the inference under way when the node is deactivated; its chunk is dropped in any case
-_END = 3.0  # [s] for the same when the policy is given back
+_END = 3.0  # [s] for the same, or for the block of a checkpoint that is being read, when the policy is given back
 RANDOM_WARNING = "the checkpoint holds RANDOM weights: the arm will move without aim, inside its limits"
 
 
 class PolicyNode(ManagedNode):
     """Wires a policy to the graph."""
 
-    by_events = True
-
     def __init__(self) -> None:
         super().__init__("policy", PolicyConfig)
         self._loader: PolicyLoader | None = None
         self._worker: PolicyWorker | None = None
-        self._about = {"checkpoint": str(self.config.checkpoint)}
+        self._about, self._task = {"checkpoint": str(self.config.checkpoint)}, Task()
         self._current: ActionChunk | None = None
-        self._task = Task()
         limits = AssemblyLimits(self.config.max_image_age, self.config.max_skew, self.config.max_state_age)
         self._assembler = ObservationAssembler(limits)
-        self._inputs = PolicyInputs(self, self._assembler, self._poke, self._on_task, self._on_refusal)
-        self._ready = self.create_guard_condition(self._on_loaded)
+        heed = (self._poke, self._on_task, self._on_refusal, self._on_silence)
+        self._inputs = PolicyInputs(self, self._assembler, *heed)
         self._chunk = self.publish_on(ChunkMessage, "policy/action_chunk", qos.COMMAND)
         self._target = self.publish_on(PoseStamped, "policy/ee_pose", qos.STATUS)
         self._gripper = self.publish_on(Float32, "policy/gripper", qos.STATUS)
@@ -71,11 +68,23 @@ class PolicyNode(ManagedNode):
         precheck(self.config)
         self._worker = None
         self._inputs.open(self.config.images)
-        self._loader = PolicyLoader(self.config, self.get_logger().info, self._ready.trigger)
+        self._loader = PolicyLoader(self.config, self.get_logger().info, self._wake)
         self._loader.start()
 
+    def _wake(self) -> None:
+        """In the loader's thread: what is to be done is done in the executor (one of events takes no guard condition)."""
+        if self.executor is not None:
+            self.executor.create_task(self._on_loaded)
+
     def _on_loaded(self) -> None:
-        """In the executor, when the loader has ended: put the policy to work, or say why there is none."""
+        """In the executor, when the loader has ended; nothing may be raised there: it would take the process down."""
+        try:
+            self._take_over()
+        except Exception as error:
+            self.get_logger().fatal(f"the policy cannot be put to work: {type(error).__name__}: {error}")
+
+    def _take_over(self) -> None:
+        """Put the loaded policy to work, or say why there is none."""
         log, loader = self.get_logger(), self._loader
         if loader is None or self._worker is not None or loader.state[0] not in ("IDLE", "FAULT"):
             return  # what woke us belongs to a load that was given up
@@ -89,7 +98,12 @@ class PolicyNode(ManagedNode):
         c, now = self.config, self.get_clock()
         rules = WorkerRules(c.rate, c.duty, c.inference_timeout, True, c.confidence)
         self._worker = PolicyWorker(
-            policy, self._assembler.assemble, self._deliver, lambda: now.now().nanoseconds, rules=rules
+            policy,
+            self._assembler.assemble,
+            self._deliver,
+            lambda: now.now().nanoseconds,
+            rules=rules,
+            blind=self._inputs.blind,
         )
         log.info("{checkpoint} ({kind}) on {device} {dtype}, contract {digest}".format(**self._about))
         if self.active:
@@ -110,12 +124,14 @@ class PolicyNode(ManagedNode):
     def close(self) -> None:
         """Give the policy back; one that still loads gives up."""
         self._inputs.close()
-        if self._worker is not None and not self._worker.stop(_END):
-            self.get_logger().error("the policy's thread does not end; inference hangs")
-        elif self._worker is not None:
+        if self._worker is not None and self._worker.stop(_END):
             self._worker = None
-        if self._loader is not None and not self._loader.cancel():
-            self.get_logger().error("the load does not end")
+        loaded = self._loader is None or self._loader.cancel(_END)
+        self.abandoned |= not loaded or self._worker is not None
+        if self.abandoned:
+            self.get_logger().error(
+                f"the policy's thread does not end: {'it loads' if not loaded else 'inference hangs'}"
+            )
         self._loader, self._current, self._task = None, None, Task()
 
     def _poke(self) -> None:
@@ -148,6 +164,15 @@ class PolicyNode(ManagedNode):
             self._attention.publish(convert.to_image(attention, "32FC1", chunk.stamp_ns, frame))
             if overlay is not None and self._overlay.subscribers:
                 self._overlay.publish(convert.to_image(overlay(), "rgb8", chunk.stamp_ns, frame))
+
+    def _on_silence(self, why: str) -> None:
+        """A camera has gone silent: nobody sees any more what the chunk in force leads to, so it is taken back."""
+        if (chunk := self._current) is None:
+            return
+        self._current = None
+        self._chunk.publish(convert.to_withdrawal(chunk, self.get_clock().now().nanoseconds))
+        self._on_refusal()
+        self.get_logger().warning(f"{why}; the chunk in force is taken back, the arm holds")
 
     def _publish_target(self) -> None:
         """The step of the last chunk that the driver follows now, by the age of its observation."""

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 
 import rclpy
-from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
@@ -44,7 +44,7 @@ def _bring_up(node: ManagedNode) -> None:
     node.get_logger().info("active")
 
 
-def _wake_on_signal(executor: Executor) -> None:
+def _wake_on_signal(executor: SingleThreadedExecutor) -> None:
     """Make `spin_once` return at once: it waits in C, where no Python handler runs, and ends only for work."""
     reader, writer = socket.socketpair()
     writer.setblocking(False)
@@ -80,21 +80,6 @@ def keep_memory() -> bool:
     return all(mallopt(option, value) for option, value in options)
 
 
-def make_executor(by_events: bool) -> Executor:
-    """What waits for messages: the usual executor, or where there is one and it is asked for, the one that is told of them.
-
-    The usual one goes over everything a node listens to, in Python, before it waits: 0.3 ms a message in the policy's node, which
-    hears some 500 a second. The other one is called by the middleware.
-    """
-    if by_events:
-        with contextlib.suppress(ImportError):
-            from rclpy.experimental import EventsExecutor
-
-            executor: Executor = EventsExecutor()
-            return executor
-    return SingleThreadedExecutor()
-
-
 def run(factory: Callable[[], ManagedNode], args: list[str] | None = None) -> int:
     """Spin one node until SIGINT or SIGTERM; returns the exit status (2 = something the user can fix)."""
     # Where the graph asks for it, and before any thread starts: threads inherit it.
@@ -102,7 +87,7 @@ def run(factory: Callable[[], ManagedNode], args: list[str] | None = None) -> in
     keep_memory()
     rclpy.init(args=args if args is not None else sys.argv, signal_handler_options=SignalHandlerOptions.NO)
     stopping = threading.Event()
-    executor = make_executor(getattr(factory, "by_events", False))
+    executor = SingleThreadedExecutor()
 
     def on_signal(number: int, frame: object) -> None:
         stopping.set()
@@ -140,4 +125,9 @@ def run(factory: Callable[[], ManagedNode], args: list[str] | None = None) -> in
             executor.remove_node(node)
             node.destroy_node()
         rclpy.try_shutdown()
+    if node is not None and node.abandoned:
+        # The end of the interpreter under a thread that is deep in a library aborts the process.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
     return status

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from reconvla_ros.errors import TokenGateError
 from reconvla_ros.model.decode import Decoded
 from reconvla_ros.model.engine import Engine, Mechanisms
-from reconvla_ros.model.images import normalise, resize_canvas, stitch
+from reconvla_ros.model.images import stitch, tower_pixels
 from reconvla_ros.model.model import Loaded, load_model, pick_device, pick_dtype
 from reconvla_ros.model.prompt import IMAGE_ID, prompt_ids
 from reconvla_ros.model.tokens import ActionCodec
@@ -167,7 +167,7 @@ class ReconVlaPolicy:
         made_up = Observation(0, black, black, arm, anchor, "warm up", "")
         for joined in self.rehearsals(self.loaded.model.device.type == "cuda"):
             with contextlib.suppress(TokenGateError):
-                self._answer(made_up, joined)
+                self._answer(made_up, joined, _Clock(self.loaded.model.device))
 
     def rehearsals(self, all_of_them: bool) -> list[Joined]:
         """What warming up joins: nothing, and, if wanted, a chunk that stands still, after 0 .. T-1 forced steps."""
@@ -182,11 +182,11 @@ class ReconVlaPolicy:
             TokenGateError: the answer is not exactly the action tokens asked for.
             ReconVlaError: an instruction that pushes the image out of the prompt.
         """
-        c, joined = self.contract, Joined()
+        clock, c, joined = _Clock(self.loaded.model.device), self.contract, Joined()
         if plan is not None and plan.previous.task_id == observation.task_id:
             force = self.options.prefix == "auto"
             joined = join(plan, observation.stamp_ns, observation.tcp, c, self.codec, force)
-        decoded = self._answer(observation, joined)
+        decoded = self._answer(observation, joined, clock)
         values = self.codec.decode(decoded.ids).reshape(c.chunk_steps, AXES)
         positions, quaternions, gripper = to_targets(values, observation.tcp, c)
         self._gripper_action = gripper_action_of(float(gripper[-1]), c)
@@ -218,11 +218,10 @@ class ReconVlaPolicy:
         return [int(i) for i in self.codec.encode_state(state, c.state_mean, c.state_std)]
 
     @torch.inference_mode()
-    def _answer(self, observation: Observation, joined: Joined) -> Decoded:
+    def _answer(self, observation: Observation, joined: Joined, clock: _Clock) -> Decoded:
         model, tokenizer, c = self.loaded.model, self.loaded.tokenizer, self.contract
-        clock = _Clock(model.device)
         canvas = stitch(observation.base, observation.wrist, c.heights)
-        image = torch.from_numpy(normalise(resize_canvas(canvas)))
+        image = torch.from_numpy(tower_pixels(canvas))
         ids = prompt_ids(tokenizer, observation.instruction, self.state_ids(observation), c.prompt)
         clock.lap("preprocess")
         features = self.engine.encode_image(image)

@@ -31,6 +31,9 @@ class PolicyConfig:
     images: str = param("raw", "what the cameras' topics carry", options=("raw", "compressed"))
     simulated: bool = param(False, "the arm is simulated; only then a contract of another embodiment may run")
     max_image_age: float = param(0.5, "an older image is not used", unit="s", low=0.02, high=5.0)
+    max_image_gap: float = param(
+        0.4, "a camera silent for longer takes back the chunk in force: the arm holds", unit="s", low=0.05, high=5.0
+    )
     max_skew: float = param(0.05, "most that the two cameras may be apart", unit="s", low=0.001, high=1.0)
     max_state_age: float = param(0.1, "most that arm state and image may be apart", unit="s", low=0.005, high=1.0)
     inference_timeout: float = param(

@@ -55,6 +55,7 @@ class PolicyWorker:
         clock: ROS time [ns], the clock of the stamps.
         rate, duty: as in `WorkerRules`, for who wants nothing else.
         rules: instead of `rate` and `duty`.
+        blind: why no chunk may be delivered now, or empty; asked when an answer has come.
     """
 
     def __init__(
@@ -66,9 +67,10 @@ class PolicyWorker:
         rate: float = math.inf,
         duty: float = 1.0,
         rules: WorkerRules | None = None,
+        blind: Callable[[], str] = lambda: "",
     ) -> None:
         self._policy, self._assemble, self._deliver, self._clock = policy, assemble, deliver, clock
-        self._rules = rules or WorkerRules(rate, duty)
+        self._rules, self._blind = rules or WorkerRules(rate, duty), blind
         self._changed = threading.Condition()
         self._task = Task()
         self._report = Report()
@@ -90,11 +92,6 @@ class PolicyWorker:
             return report
         words = f"inference stalled: {spent:.1f} s so far, allowed {self._rules.timeout:g}; no chunk is made meanwhile"
         return replace(report, state="FAULT", reason=words)
-
-    @property
-    def stalled(self) -> bool:
-        """Whether the inference under way takes longer than it may."""
-        return time.monotonic() - self._began > self._rules.timeout
 
     def start(self) -> None:
         """Begin; does nothing while no task is set. A thread that still hangs in an inference goes on when that returns."""
@@ -192,6 +189,8 @@ class PolicyWorker:
             self._wait_for_frame()
             return 0.0
         self._used_stamp = observation.stamp_ns
+        if self._report.state == "IDLE":  # what is said of the answer before stays until the next
+            self._note(state="RUNNING", reason="")
         age = (now_ns - observation.stamp_ns) / NS
         began = time.monotonic()
         try:
@@ -228,6 +227,9 @@ class PolicyWorker:
         if ended or spent > self._rules.timeout:
             late = f"an inference took {spent:.1f} s, allowed {self._rules.timeout:g}; its answer was dropped"
             self._note(dropped=self._report.dropped + 1, **({} if ended else {"state": "RUNNING", "reason": late}))
+            return
+        if blind := self._blind():
+            self._note(state="WAITING", reason=f"{blind}; an answer was dropped", dropped=self._report.dropped + 1)
             return
         delivered = time.monotonic()
         chunk, slow = self._match(chunk, spent)

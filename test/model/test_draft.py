@@ -36,8 +36,17 @@ def test_a_true_draft_needs_no_pass_and_a_wrong_one_hardly_costs(cost: Cost) -> 
     assert spent <= 1.05 * 34
 
 
-@pytest.mark.parametrize("cost", [CPU_COST, GPU_COST])
-@pytest.mark.parametrize(("share", "most"), [(0.9, 0.55), (0.7, 0.85), (0.5, 1.0), (0.2, 1.1)])
+@pytest.mark.parametrize(
+    ("cost", "share", "most"),
+    [
+        (CPU_COST, 0.9, 0.65),
+        (CPU_COST, 0.5, 1.1),  # nothing to be had: two tokens a pass at most, and a pass over a few costs more than two
+        (CPU_COST, 0.2, 1.1),
+        (GPU_COST, 0.9, 0.4),
+        (GPU_COST, 0.5, 0.7),
+        (GPU_COST, 0.2, 1.1),
+    ],
+)
 def test_guesses_right_by_chance_save_what_they_can(share: float, most: float, cost: Cost) -> None:
     rng = np.random.default_rng(1)
     spent = [passes((rng.random(35) < share).tolist(), cost)[1] for _ in range(200)]
@@ -46,7 +55,7 @@ def test_guesses_right_by_chance_save_what_they_can(share: float, most: float, c
 
 def test_a_draft_that_turns_out_right_late_is_taken_up_again() -> None:
     number, _ = passes([False] * 8 + [True] * 27, CPU_COST)
-    assert number < 20
+    assert number < 30  # without it: 34
 
 
 def test_jacobi_guesses_what_the_pass_answered() -> None:

@@ -13,8 +13,10 @@ from torch import Tensor
 from reconvla_ros.errors import ConfigError, SetupError, TokenGateError
 from reconvla_ros.model.decode import HEADS, greedy
 from reconvla_ros.model.engine import DRAFTS, Engine, Mechanisms
+from reconvla_ros.model.engine_graphs import Recorded, RecordedImage, Work
 from reconvla_ros.model.images import pixels
-from reconvla_ros.model.model import Loaded
+from reconvla_ros.model.language import Cache
+from reconvla_ros.model.model import Loaded, ReconVla
 from reconvla_ros.model.prompt import prompt_ids
 from reconvla_ros.model.tokens import ActionCodec
 
@@ -235,6 +237,39 @@ def test_a_word_that_wins_behind_a_draft_refuses_the_chunk(
     for head in HEADS:
         with pytest.raises(TokenGateError, match=rf"token {first} of 35 must be an action id .*, got 1000"):
             engine(random_model, codec, draft=draft, head=head).answer(*questions[0], draft=answers[0])
+
+
+@pytest.mark.parametrize("draft", DRAFTS)
+def test_recorded_passes_answer_the_same_and_recover_from_a_refusal(
+    draft: str,
+    random_model: Loaded,
+    codec: ActionCodec,
+    questions: list[Question],
+    answers: list[list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The engine's way on a GPU, with the identity as recorder."""
+
+    def identity(work: Work) -> Work:
+        work()
+        return work
+
+    def steps(model: ReconVla, cache: Cache, low: int, high: int, most: int, compiled: bool) -> Recorded:
+        return Recorded(model, cache, low, high, most, record=identity)
+
+    monkeypatch.setattr(Engine, "_on_gpu", True)
+    monkeypatch.setattr("reconvla_ros.model.engine.record_steps", steps)
+    monkeypatch.setattr("reconvla_ros.model.engine.record_image", lambda model: RecordedImage(model, identity))
+    at_work = engine(random_model, codec, draft=draft)
+    for guess in drafts_of(answers[0], codec).values():
+        assert list(at_work.answer(*questions[0], draft=guess).ids) == answers[0]
+        assert list(at_work.answer(*questions[0], prefix=answers[0][:7], draft=guess[7:]).ids) == answers[0]
+    with pytest.raises(TokenGateError, match="not finite"):
+        at_work.answer(questions[0][0], torch.full_like(questions[0][1], float("nan")))
+    assert list(at_work.answer(*questions[1]).ids) == answers[1]
+    pixels = torch.rand(1, 3, 384, 384)
+    with torch.inference_mode():
+        assert torch.equal(at_work.encode_image(pixels), random_model.model.encode_image(pixels))
 
 
 def test_an_image_that_is_not_finite_is_refused_and_leaves_nothing_behind(

@@ -5,12 +5,22 @@ from __future__ import annotations
 import pytest
 import torch
 
-from reconvla_ros.model.config import LanguageConfig
+from reconvla_ros.model.config import LanguageConfig, ModelConfig, VisionConfig
 from reconvla_ros.model.decode import Head, Plain, Steps, decode
 from reconvla_ros.model.draft import GPU_COST, Draft
-from reconvla_ros.model.engine_graphs import BLOCK_SIZES, Recorded, RecordedImage, Work, record_steps
+from reconvla_ros.model.engine_graphs import (
+    BLOCK_SIZES,
+    Recorded,
+    RecordedImage,
+    Work,
+    faithful,
+    record_image,
+    record_steps,
+)
+from reconvla_ros.model.engine_weights import prepare
 from reconvla_ros.model.language import Block, Cache, Decoder
 from reconvla_ros.model.model import Loaded, ReconVla
+from reconvla_ros.model.prompt import IMAGE_ID
 from reconvla_ros.model.tokens import ActionCodec
 
 COUNT = 35
@@ -123,11 +133,14 @@ def test_the_image_as_a_recorded_pass(random_model: Loaded) -> None:
         assert torch.equal(encode(pixels), model.encode_image(pixels))
 
 
-def test_a_block_compiles_once_for_all_layers() -> None:
+@pytest.mark.parametrize("weights", ["plain", "int8", "fp8"])
+def test_a_block_compiles_once_for_all_layers(weights: str) -> None:
     """Whatever differs between layers must come as a tensor; a guard on it would compile every layer anew."""
     config = LanguageConfig(32, 48, 4, 4, 2, 1e6, 1e-6, 50)
     torch.manual_seed(0)
-    decoder = Decoder(config).eval()
+    torch._dynamo.reset()
+    decoder = Decoder(config).eval().requires_grad_(False)
+    prepare(decoder, weights)
     compilations: list[int] = []
 
     def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> torch.fx.GraphModule:
@@ -145,6 +158,24 @@ def test_a_block_compiles_once_for_all_layers() -> None:
     assert len(compilations) == 1 + len(BLOCK_SIZES)
 
 
+def test_recorded_passes_that_are_wrong_are_noticed(
+    random_model: Loaded,
+    codec: ActionCodec,
+    prompt: torch.Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = random_model.model
+    cache, _ = started(model, prompt, 200)
+    steps = recorded(model, cache, codec)
+    with torch.inference_mode():
+        assert faithful(steps) and cache.length == len(prompt)
+        right = model.decoder.fixed
+        monkeypatch.setattr(model.decoder, "fixed", lambda *a: right(*a) * 1.2)
+        assert not faithful(steps)
+    assert "away from the plain one" in caplog.text
+
+
 def test_where_nothing_can_be_recorded_there_are_no_recorded_steps(
     random_model: Loaded, codec: ActionCodec, prompt: torch.Tensor, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -153,3 +184,22 @@ def test_where_nothing_can_be_recorded_there_are_no_recorded_steps(
     cache, _ = started(random_model.model, prompt, 200)
     assert record_steps(random_model.model, cache, codec.low, codec.high, COUNT, compiled=False) is None
     assert "recording failed" in caplog.text
+    assert record_image(random_model.model) == random_model.model.encode_image
+    assert "recording the image failed" in caplog.text
+
+
+@pytest.mark.parametrize("weights", ["plain", "int8", "fp8"])
+def test_at_full_width_in_bfloat16_nothing_strays_from_the_networks_device(weights: str) -> None:
+    """On the meta device, which refuses to work with a tensor of another one: what a GPU would refuse as well."""
+    config = ModelConfig(LanguageConfig(3584, 18944, 2, 28, 4, 1e6, 1e-6, 151646), VisionConfig(1152, 4304, 2, 16))
+    with torch.device("meta"):
+        model = ReconVla(config).bfloat16().eval().requires_grad_(False)
+    prepare(model.decoder, weights)
+    with torch.inference_mode():
+        image = model.encode_image(torch.zeros(1, 3, 384, 384))
+        cache = model.decoder.new_cache(1024)
+        _, state = model.prefill(model.embed([1, 2, IMAGE_ID, 5], image), 0, watch_layer=1, cache=cache)
+        steps = Recorded(model, cache, 151387, 151642, COUNT, record=identity)
+        kept = (image, state, cache.watched, steps._states, *steps._out.values(), RecordedImage(model, identity)._out)
+    assert {t.device.type for t in kept if t is not None} == {"meta"}
+    assert {t.dtype for t in (image, state, steps._states)} == {torch.bfloat16}

@@ -10,7 +10,7 @@ import torch
 
 from reconvla_ros.errors import ConfigError
 from reconvla_ros.model.engine import Engine, Mechanisms
-from reconvla_ros.model.engine_weights import agreement, narrowed, prepare, weight_bytes
+from reconvla_ros.model.engine_weights import agreement, joined, narrowed, prepare, weight_bytes
 from reconvla_ros.model.language import Block
 from reconvla_ros.model.layers import ONEDNN_WEIGHTS, Matrix, linear, project
 from reconvla_ros.model.model import Loaded, load_model
@@ -106,3 +106,16 @@ def test_training_goes_through_a_product_with_a_gradient() -> None:
     linear(torch.ones(2, 128), weight).sum().backward()
     assert weight.grad is not None
     torch.testing.assert_close(weight.grad, torch.full_like(weight, 2.0))
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+def test_a_matrix_that_lies_across_gives_the_same(rows: int) -> None:
+    torch.manual_seed(0)
+    parts = [torch.nn.Linear(256, ONEDNN_WEIGHTS // 256), torch.nn.Linear(256, 40)]
+    x = torch.randn(rows, 256)
+    with torch.inference_mode():
+        wanted = torch.cat([part(x) for part in parts], dim=-1)
+        matrix = joined(parts, across=True)
+        assert not matrix.weight.is_contiguous() and matrix.weight.t().is_contiguous()
+        torch.testing.assert_close(project(x, matrix), wanted, rtol=0, atol=1e-5)
+        torch.testing.assert_close(torch.cat([part(x) for part in parts], dim=-1), wanted, rtol=0, atol=1e-5)

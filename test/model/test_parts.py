@@ -199,3 +199,10 @@ def test_the_full_model_is_the_real_one_without_its_last_vision_block() -> None:
     tables = 2 * 151646 * 3584
     assert sum(p.numel() for p in model.decoder.layers.parameters()) == 28 * 233_057_792
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(6.5256e9 + tables + 0.396e9 + 17e6, rel=1e-3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (84, 84), (200, 200), (481, 639), (1080, 1920)])
+def test_images_of_any_size_are_converted(size: tuple[int, int]) -> None:
+    view = np.full((*size, 3), 77, np.uint8)
+    canvas = stitch(view, view)
+    assert canvas.shape == (334, 334, 3) and (canvas == 77).all()

@@ -59,6 +59,7 @@ class World:
         for topic in ("policy/attention_raw", "policy/attention"):
             self.node.create_subscription(Image, topic, partial(self.pictures.__setitem__, topic), qos.STATUS)
         self.counts: dict[str, str] = {}
+        self.seeing = True  # the wrist camera gives images
         self.node.create_subscription(PoseStamped, "policy/ee_pose", self.targets.append, qos.STATUS)
         self.node.create_subscription(PolicyStatus, "policy/status", self._on_status, qos.STATUS)
         self.node.create_subscription(ActionChunk, "policy/action_chunk", self.chunks.append, qos.COMMAND)
@@ -79,6 +80,8 @@ class World:
         self.joints.publish(convert.to_joint_state(arm))
         self.tcp.publish(convert.to_pose_stamped(TCP, stamp))
         for topic, publisher in self.images.items():
+            if "wrist" in topic and not self.seeing:
+                continue
             depth = "depth" in topic
             shade = np.full((48, 64), stamp % 250, np.uint16 if depth else np.uint8)
             pixels = shade if depth else np.dstack([shade] * 3)
@@ -182,6 +185,24 @@ def test_a_task_from_start_to_end(world: World, start: Callable[..., subprocess.
 
 
 @pytest.mark.graph
+def test_a_camera_that_goes_silent_takes_the_chunk_back(world: World, start: Callable[..., subprocess.Popen]) -> None:
+    """A chunk that slow inference had stretched went on after its camera had frozen, until its own end."""
+    start(
+        "rate:=10.0", "duty:=0.05", "prefix:=off"
+    )  # hardly any inference: steps are stretched, chunks last for seconds
+    world.until(lambda: world.is_state("IDLE"))
+    world.say("RUNNING", "t")
+    world.until(lambda: len(world.chunks) >= 2 and world.chunks[-1].step_dt.nanosec > 200_000_000)
+    world.seeing = False
+    world.until(lambda: not world.chunks[-1].poses, 5.0)
+    taken = world.chunks[-1]
+    assert (taken.task_id, taken.sequence) == ("t", world.chunks[-2].sequence)
+    assert not taken.gripper and taken.header.frame_id == "base_link"
+    world.seeing = True
+    world.until(lambda: len(world.chunks[-1].poses) == 5)
+
+
+@pytest.mark.graph
 def test_no_chunk_without_the_second_camera(world: World, start: Callable[..., subprocess.Popen]) -> None:
     del world.images["camera_wrist/color/image_raw"]
     start()
@@ -248,6 +269,15 @@ def test_a_node_that_is_given_back_while_it_loads_can_load_again(
     # Each topic is heard once, although it was subscribed to twice: chunks come from one worker.
     assert len({c.sequence for c in world.chunks}) == len(world.chunks)
     assert world.transition(Transition.TRANSITION_DEACTIVATE) and world.transition(cleanup)
+
+
+@pytest.mark.graph
+def test_ctrl_c_ends_a_node_that_loads(world: World, start: Callable[..., subprocess.Popen]) -> None:
+    process = start()
+    world.until(lambda: world.is_state("LOADING"))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    assert world.states == ["LOADING"]
 
 
 @pytest.mark.graph

@@ -30,8 +30,11 @@ def picture(encoding: str, height: int = 5, width: int = 7) -> np.ndarray:
 def test_the_bytes_are_those_of_the_message(encoding: str, frame: str) -> None:
     pixels = picture(encoding)
     made = serialized.image_bytes(pixels, encoding, STAMP, frame)
-    assert made == bytes(serialize_message(convert.to_image(pixels, encoding, STAMP, frame)))
+    wanted = convert.to_image(pixels, encoding, STAMP, frame)
+    # Byte for byte but for the gaps of alignment, which the middleware leaves as they were in memory.
+    assert len(made) == len(serialize_message(wanted))
     message = deserialize_message(made, Image)
+    assert message == wanted
     assert message.header.frame_id == frame
     assert serialized.stamp_of(made) == convert.from_time(message.header.stamp) == STAMP
     np.testing.assert_array_equal(convert.from_image(message), pixels)

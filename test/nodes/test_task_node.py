@@ -131,6 +131,15 @@ def test_a_stop_ends_the_task_and_a_short_fault_does_not(world: World) -> None:
     assert world.ended_as("FAILED", "arm/stop was called")
 
 
+def test_a_policy_that_hangs_keeps_no_task_alive(world: World) -> None:
+    accepted(world)
+    world.policy.state, world.policy.reason = "FAULT", "inference stalled: 6.0 s so far"
+    assert not wait_until(lambda: world.states[-1].state != "RUNNING", 2.0)  # it may return
+    assert world.ended_as("FAILED", "the policy is FAULT for 5 s: inference stalled")
+    answer = world.give()
+    assert not answer.accepted and "the policy is FAULT (inference stalled" in answer.message
+
+
 def test_the_action_reports_and_can_be_canceled(world: World) -> None:
     from rclpy.action import ActionClient
     from reconvla_ros.action import ExecuteTask

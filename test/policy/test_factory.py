@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_checkpoint import edit_json
 
 from reconvla_ros.config import load
-from reconvla_ros.errors import CheckpointError, ConfigError, ContractError
+from reconvla_ros.errors import Cancelled, CheckpointError, ConfigError, ContractError
+from reconvla_ros.model.checkpoint import Hooks, Loading
 from reconvla_ros.policy.contract import FILE_NAME, Contract, to_yaml
 from reconvla_ros.policy.factory import demo_folder, describe, open_policy
 from reconvla_ros.policy.overlay import paint
@@ -80,3 +82,31 @@ def test_overlay_is_red_where_it_looks() -> None:
     assert abs(y - 2.5 * 334 / 27) < 7 and abs(x - 3.5 * 334 / 27) < 7
     assert (picture[200:] == 100).all()
     assert (paint(picture, np.zeros((27, 27), np.float32)) == picture).all()
+
+
+def test_the_public_checkpoint_runs_in_sim_only_by_a_contract_that_was_chosen(copy: Path) -> None:
+    (copy / FILE_NAME).unlink()
+    edit_json(
+        copy / "siglip-so400m-patch14-384" / "config.json", lambda d: d["vision_config"].update(num_attention_heads=16)
+    )
+    with pytest.raises(ContractError, match=r"'franka_calvin', this arm is 'piper'"):
+        open_policy(PolicyConfig(checkpoint=str(copy), device="cpu", contract="calvin"))
+    policy = open_policy(
+        PolicyConfig(checkpoint=str(copy), device="cpu", contract="calvin", stitch="as_served", simulated=True)
+    )
+    assert isinstance(policy, ReconVlaPolicy)
+    assert policy.contract.heights == (167, 167) and policy.contract.rate == 30.0
+
+
+def test_a_contract_against_the_towers_head_count(copy: Path) -> None:
+    (copy / FILE_NAME).write_text(to_yaml(Contract(vision_heads=6)), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"the contract says 6, .* says 4"):
+        open_policy(PolicyConfig(checkpoint=str(copy), device="cpu"))
+
+
+def test_loading_in_a_thread_can_be_called_off(checkpoint: Path) -> None:
+    told: list[Loading] = []
+    hooks = Hooks(report=told.append, cancel=lambda: len(told) >= 3)
+    with pytest.raises(Cancelled, match="called off after 3 of"):
+        open_policy(PolicyConfig(checkpoint=str(checkpoint), device="cpu"), hooks=hooks)
+    assert len(told) == 3

@@ -42,12 +42,13 @@ def test_there_is_a_longest_step() -> None:
     assert matcher.step_dt(5) == LONGEST
 
 
-def test_latency_is_that_of_the_slowest_lately() -> None:
+def test_latency_is_the_usual_one_lately() -> None:
+    """One chunk of a second, on a busy machine, made ten others force a step too many."""
     matcher = RateMatcher(0.1)
     assert matcher.latency() == 0.0
-    for spent in (0.1, 0.1, 0.3, 0.1):
+    for spent in (0.1, 0.1, 1.0, 0.12, 0.1, 0.1, 0.12):
         matcher.note(0.2, 0.2, spent)
-    assert 0.25 < matcher.latency() <= 0.3 * MARGIN
+    assert 0.11 < matcher.latency() <= 0.12 * MARGIN + 1e-9
     for _ in range(20):
         matcher.note(0.2, 0.2, 0.05)
     assert matcher.latency() == pytest.approx(0.05 * MARGIN)

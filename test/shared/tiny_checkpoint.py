@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from reconvla_ros.model.model import Loaded
 
 SEED = 3
+LINKED = 100_000  # [bytes] larger files of a copy are links
 SHARD_1, SHARD_2 = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 
 
@@ -43,9 +44,16 @@ def loaded(checkpoint: Path) -> Loaded:
 
 @pytest.fixture
 def copy(checkpoint: Path, tmp_path: Path) -> Path:
-    """The checkpoint again; its files are links, and a test replaces those it breaks."""
+    """The checkpoint again, to be changed; the large files are links, so a test replaces those and never writes into them."""
+
+    def link_or_copy(source: str, target: str) -> None:
+        if Path(source).stat().st_size > LINKED:
+            Path(target).hardlink_to(source)
+        else:
+            shutil.copyfile(source, target)
+
     target = tmp_path / "checkpoint"
-    shutil.copytree(checkpoint, target, copy_function=lambda src, dst: Path(dst).hardlink_to(src))
+    shutil.copytree(checkpoint, target, copy_function=link_or_copy)
     return target
 
 
