@@ -15,6 +15,7 @@
     |   +-- BusError         the CAN bus itself
     +-- CameraError          a camera that is missing, misconfigured or gone
     +-- CalibrationError     views from which no camera pose follows, or a stored one that does not fit
+    +-- TeleopError          a device to steer the arm with: missing, unplugged, not what it should be
     +-- RecordingError       a bag that cannot be written or read
     +-- TaskError            a task that cannot be accepted
     +-- Cancelled            work that was called off before it was done
@@ -80,6 +81,10 @@ class CameraError(ReconVlaError):
 
 class CalibrationError(ReconVlaError):
     """Views from which no camera pose follows, or a stored calibration that does not fit the camera."""
+
+
+class TeleopError(ReconVlaError):
+    """A device to steer the arm with that is missing, was unplugged, or is not what it should be."""
 
 
 class RecordingError(ReconVlaError):

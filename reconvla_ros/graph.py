@@ -51,6 +51,14 @@ ARGUMENTS = (
     Argument("device", "", "where the policy runs: cpu, cuda or auto; empty = as config/policy.yaml says"),
     Argument("duty", "0", "largest share of time the policy may compute; 0 = as config/policy.yaml says"),
     Argument("policy", "reconvla", "the model, or a small circle without weights", ("reconvla", "scripted")),
+    Argument(
+        "teleop",
+        "none",
+        "steer by hand; in sim a leader is simulated, too. Keyboard: reconvla teleop",
+        ("none", "gamepad", "leader"),
+    ),
+    Argument("gamepad", "/dev/input/js0", "the gamepad of teleop:=gamepad"),
+    Argument("leader_port", "can1", "CAN interface of the leader arm; never that of the arm that follows"),
     Argument("record_folder", "episodes", "folder that episodes are written to"),
 )
 BY_NAME = {a.name: a for a in ARGUMENTS}
@@ -137,10 +145,32 @@ def describe(arguments: Mapping[str, str]) -> list[NodeSpec]:
         nodes.append(NodeSpec(camera, "camera_node", "robot", ("cameras.yaml",), extra, _ONE_THREAD, nice=5))
     recorder: dict[str, Scalar] = {"folder": a["record_folder"], "record_at_start": a["record"] == "true", **auto}
     nodes.append(NodeSpec("recorder", "recorder_node", "robot", ("recorder.yaml",), recorder, _ONE_THREAD))
+    nodes += _teleop(a, auto)
     nodes.append(
         NodeSpec("policy", "policy_node", "policy", ("policy.yaml",), {**_policy(a), **auto}, _ONE_THREAD, nice=10)
     )
     return nodes
+
+
+def _teleop(a: Mapping[str, str], auto: dict[str, Scalar]) -> list[NodeSpec]:
+    """The node that steers by hand, and in sim the leader that a hand moves."""
+    if a["teleop"] == "none":
+        return []
+    parameters: dict[str, Scalar] = {"device": a["teleop"], "gamepad": a["gamepad"], **auto}
+    nodes = []
+    if a["teleop"] == "leader" and a["arm"] == "sim":
+        port = int(a["sim_port"]) + 1
+        leader: dict[str, Scalar] = {"role": "leader", "hand": "wave", "scene": "empty", "sim_port": port, **auto}
+        nodes.append(NodeSpec("leader", "simulator_node", "robot", ("simulator.yaml",), leader, _ONE_THREAD))
+        parameters |= {"leader_interface": "udp_multicast", "leader_udp_port": port}
+    elif a["teleop"] == "leader":
+        if a["leader_port"] == a["can_port"]:
+            raise ConfigError(
+                f"launch argument leader_port: {a['leader_port']!r} is the bus of the arm that follows (can_port): it "
+                "would obey the leader past every limit; give the leader a CAN interface of its own"
+            )
+        parameters |= {"leader_port": a["leader_port"], "follower_port": a["can_port"]}
+    return [*nodes, NodeSpec("teleop", "teleop_node", "robot", ("teleop.yaml",), parameters, _ONE_THREAD)]
 
 
 def _driver(a: Mapping[str, str]) -> dict[str, Scalar]:

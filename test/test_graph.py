@@ -34,9 +34,26 @@ def test_everyone_in_one_simulation_has_the_same_bus() -> None:
     assert all(nodes[c].parameters["sim_port"] == 43210 for c in CAMERAS)
 
 
+def test_a_leader_has_a_bus_of_its_own_and_in_simulation_a_hand_that_moves_it() -> None:
+    assert "teleop" not in {n.name for n in describe({})}
+    nodes = {n.name: n for n in describe({"teleop": "leader", "sim_port": "43210"})}
+    assert nodes["leader"].parameters["role"] == "leader"
+    assert nodes["leader"].parameters["sim_port"] == nodes["teleop"].parameters["leader_udp_port"] == 43211
+    steel = {"arm": "piper", "cameras": "realsense", "teleop": "leader", "leader_port": "can3"}
+    nodes = {n.name: n for n in describe(steel)}
+    assert "leader" not in nodes
+    assert nodes["teleop"].parameters["leader_port"] == "can3"
+    assert nodes["teleop"].parameters["follower_port"] == "can0"
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"teleop": "keyboard"}, "launch argument teleop: 'keyboard' (valid: none, gamepad, leader)"),
+        (
+            {"arm": "piper", "cameras": "realsense", "teleop": "leader", "leader_port": "can0"},
+            "'can0' is the bus of the arm that follows (can_port): it would obey the leader past every limit",
+        ),
         ({"armm": "sim"}, "unknown launch argument 'armm' (did you mean 'arm'?"),
         ({"arm": "steel"}, "launch argument arm: 'steel' (valid: sim, piper)"),
         ({"sim_port": "80"}, "sim_port: must be a whole number in 1024..65535, got '80'"),

@@ -125,6 +125,7 @@ class DriverCore:
             before, (granted, message) = self.holder, self._requests.lease.request(source)
             if granted and before != self.holder:
                 self._pursuit.forget()
+                self._requests.handed_over(self._result.stamp_ns if self._result is not None else 0)
             return granted, message
 
     def stop(self, why: str = "arm/stop was called") -> None:

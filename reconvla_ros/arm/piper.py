@@ -97,7 +97,7 @@ class PiperArm:
     def _connect(self) -> None:
         self._link = Link(self._address, self._clock)
         self._sdk, self._firmware, self._losses = self._link.sdk, "", 0
-        self._inspector = Inspector(self._sdk, self._lock)
+        self._inspector = Inspector(self._sdk, self._lock, self._link.foreign)
 
     def _await_feedback(self) -> None:
         """Wait until every value `state` gives came from a frame; ask for the firmware meanwhile."""

@@ -30,10 +30,16 @@ class Inspector:
 
     Args:
         sdk: connected. lock: guards its sends.
+        foreign: listens for commands of others, as `Link.foreign`.
     """
 
-    def __init__(self, sdk: Any, lock: contextlib.AbstractContextManager[Any]) -> None:
-        self._sdk, self._lock = sdk, lock
+    def __init__(
+        self,
+        sdk: Any,
+        lock: contextlib.AbstractContextManager[Any],
+        foreign: Callable[[], tuple[int, ...] | None],
+    ) -> None:
+        self._sdk, self._lock, self._foreign = sdk, lock, foreign
         self._limits: list[tuple[float, float] | None] = [None] * N_JOINTS
         self._gripper: float | None = None
         self._collision: tuple[int, ...] | None = None
@@ -68,6 +74,7 @@ class Inspector:
             voltages=tuple(int(m.vol) * 0.1 for m in motors),
             driver_temperatures=tuple(float(m.foc_temp) for m in motors),
             motor_temperatures=tuple(float(m.motor_temp) for m in motors),
+            commanders=self._foreign(),
         )
 
     def _until(self, ready: Callable[[], bool]) -> bool:

@@ -24,6 +24,7 @@ from reconvla_ros.errors import ArmError, BusError
 _POLL = 0.05  # [s] how often the link is looked at
 _SPIN = 0.02  # [s] pause of the SDK's reader after a failed read
 _READER_ENDS = 1.2  # [s] the SDK's reader waits up to 1 s for a frame before it sees that it shall end
+_FOREIGN = 0.1  # [s] a leader or a host that streams sends about 20 sets of targets in it
 _instances = itertools.count()
 
 
@@ -127,6 +128,20 @@ class Link:
             self._opened()
             self._send_ok = self._read_ok = True
         self.watch.tried(self._clock(), problem)
+
+    def foreign(self) -> tuple[int, ...] | None:
+        """Ids of commands that somebody else sends on this bus; None when they cannot be told from our own.
+
+        The SDK's socket on socketcan does not loop back, so what is heard there is not ours; on the other types it is heard.
+        """
+        before = self.sent
+        try:
+            heard = can_bus.listen(self._address, _FOREIGN)
+        except BusError:
+            return None
+        if self._address.bus_type != "socketcan" and self.sent != before:
+            return None
+        return tuple(sorted(i for i in heard if i in can_bus.COMMAND_IDS))
 
     def close(self) -> None:
         """End the watch and leave the bus; the arm stays as it is."""

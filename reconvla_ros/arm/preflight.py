@@ -69,6 +69,7 @@ def run_checks(
 ) -> tuple[Check, ...]:
     """Every check, in the order a person should read them. `kinematics` is the one the driver uses."""
     return (
+        _alone(setup),
         _firmware(setup),
         _mode(report),
         _status(report),
@@ -83,6 +84,18 @@ def run_checks(
         _command_mode(setup, config),
         _collision(setup),
     )
+
+
+def _alone(setup: ArmSetup) -> Check:
+    """An arm on the bus of a leader obeys it past every limit of ours, and a second host likewise."""
+    name = "alone"
+    if setup.commanders is None:
+        return Check(name, Level.OK, "not listened for other commanders: the driver itself speaks")
+    if not setup.commanders:
+        return Check(name, Level.OK, "nobody else commands on this bus")
+    ids = ", ".join(f"{i:#05x}" for i in setup.commanders)
+    return Check(name, Level.FAIL, f"a leader arm or another host commands on this bus ({ids}): the arm obeys it past "
+                 "every limit", "give the leader a CAN interface of its own, stop the other host")  # fmt: skip
 
 
 def _firmware(setup: ArmSetup) -> Check:

@@ -68,6 +68,7 @@ class ArmSetup:
         gripper_range: total opening of the fitted gripper [m]; 0 = not set in the arm.
         collision_levels: per joint, 0 = off.
         voltages: at the motors [V]. driver_temperatures, motor_temperatures: [C].
+        commanders: ids of commands that somebody else sends on the arm's bus; None = not to be told from our own.
     """
 
     firmware: str = ""
@@ -77,6 +78,7 @@ class ArmSetup:
     voltages: tuple[float, ...] = (0.0,) * N_JOINTS
     driver_temperatures: tuple[float, ...] = (0.0,) * N_JOINTS
     motor_temperatures: tuple[float, ...] = (0.0,) * N_JOINTS
+    commanders: tuple[int, ...] | None = None
 
 
 @runtime_checkable

@@ -37,6 +37,7 @@ class Requests:
         self._reasons = reasons
         self._ee: tuple[EeCommand, int, int] | None = None  # command, monotonic time of its stamp [ns], count
         self._count = 0
+        self._since_ns = 0  # chunks observed before it (ROS time) saw the arm in another hand
 
     @property
     def task_id(self) -> str:
@@ -52,11 +53,20 @@ class Requests:
         elif not task_id:
             self.lease.release("policy")
 
+    def handed_over(self, now_ros_ns: int) -> None:
+        """The arm went from one hand to another: what a policy saw before is of the past."""
+        self._since_ns = now_ros_ns
+
     def accept_chunk(self, chunk: ActionChunk, now_mono_ns: int, now_ros_ns: int) -> Accepted:
         """Take a chunk, or say why not."""
         if self.lease.holder != "policy":
             detail = f"chunk {chunk.sequence}: the lease is with {self.lease.holder!r}, not 'policy'"
             return Accepted(False, "lease", detail)
+        if chunk.stamp_ns < self._since_ns:
+            late = (self._since_ns - chunk.stamp_ns) / 1e9
+            return Accepted(
+                False, "lease", f"chunk {chunk.sequence}: observed {late:.3f} s before the policy got the arm"
+            )
         return self._player.accept(chunk, now_mono_ns, now_ros_ns)
 
     def end_chunk(self, task_id: str) -> Accepted:

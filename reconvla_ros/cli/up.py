@@ -18,6 +18,7 @@ _MEANING = {
     "policy": "the arm holds where it is; the task ends as FAILED or times out",
     "driver": "the arm holds its last target, enabled (it has no brakes: power is never cut); end this and start again",
     "task": "tasks can neither be given nor end; the driver takes no chunk of a task it does not know",
+    "teleop": "the arm holds; if it was killed, the lease is still with teleop: start it again, or arm/source none",
     "simulator": "the simulated arm is gone; the driver reports it and holds",
 }
 

@@ -15,6 +15,7 @@ from reconvla_ros.sim import scenes
 from reconvla_ros.sim.arm_on_can import SimulatedArm
 from reconvla_ros.sim.bus import BusConfig
 from reconvla_ros.sim.firmware import FirmwareOptions
+from reconvla_ros.sim.leader import wave
 from reconvla_ros.sim.settings import SimulatorConfig
 
 
@@ -32,8 +33,11 @@ class SimulatorNode(ManagedNode):
         """Build the world and join the bus."""
         config: SimulatorConfig = self.config
         bus = BusConfig(port=config.sim_port)
-        options = FirmwareOptions(version=config.firmware, gripper_range=config.gripper_range)
+        options = FirmwareOptions(
+            version=config.firmware, gripper_range=config.gripper_range, leader=config.role == "leader"
+        )
         self._arm = SimulatedArm(bus, scenes.make(config.scene, config.seed), options)
+        self._arm.leader.hand = wave if config.hand == "wave" else None
         self.get_logger().info(
             f"simulated PiPER {config.firmware} on {bus.name}, scene {config.scene} seed {config.seed}"
         )

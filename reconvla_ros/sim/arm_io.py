@@ -54,11 +54,12 @@ class Drive:
 
 @dataclass(frozen=True)
 class FirmwareOptions:
-    """How this arm differs from the next: version, gripper range [mm] (0 = unset), enable latency per motor [s]."""
+    """How this arm differs from the next: version, gripper range [mm] (0 = unset), enable latency per motor [s], leader."""
 
     version: str = "S-V1.8-5"
     gripper_range: int = 70
     enable_latency: float = 0.015
+    leader: bool = False
 
     def __post_init__(self) -> None:
         if self.gripper_range not in (0, 70, 100):

@@ -13,6 +13,7 @@ from reconvla_ros.sim.fault_channel import FaultChannel
 from reconvla_ros.sim.faults import HEALTHY, Faults
 from reconvla_ros.sim.faulty_bus import FaultyBus
 from reconvla_ros.sim.firmware import Firmware
+from reconvla_ros.sim.leader import LeaderMode
 from reconvla_ros.sim.scenes import Scene
 from reconvla_ros.sim.shared_state import Identity, StateWriter, path_for
 from reconvla_ros.sim.world import World
@@ -46,6 +47,7 @@ class SimulatedArm:
     def __init__(self, config: BusConfig, scene: Scene, options: FirmwareOptions | None = None):
         self.config = config
         self.firmware = Firmware(options or FirmwareOptions())
+        self.leader = LeaderMode(self.firmware.options.leader)
         self.world = World(scene)
         self.stats = LoopStats()
         self._faults = HEALTHY
@@ -107,10 +109,15 @@ class SimulatedArm:
         faults = self._bus.faults = self._faults
         self.firmware.suffer(faults)
         for can_id, data in self._bus.received():
-            self.firmware.receive(can_id, data)
+            standby = not self.firmware.word.ctrl_mode and not any(m.enabled for m in self.firmware.motors)
+            if not self.leader.takes(can_id, data, standby):
+                self.firmware.receive(can_id, data)
         before = self.stats.cycles // SLOW_EVERY
         for _ in range(steps):
-            drive = self.firmware.tick(self.world.time, self._sensed)
+            if self.leader.active:
+                drive = self.leader.drive(self.world.time, self._sensed)
+            else:
+                drive = self.firmware.tick(self.world.time, self._sensed)
             self.world.step(drive, STEPS)
             self._sensed = self.world.sensed()
         self.stats.cycles += steps
@@ -124,7 +131,17 @@ class SimulatedArm:
         self._faults = faults
         return time.monotonic_ns()
 
+    def power_cycle(self) -> None:
+        """Switch the arm off and on; what its flash holds stays. Between two cycles only."""
+        flash = self.firmware.flash
+        self.firmware = Firmware(self.firmware.options)
+        self.firmware.flash, self.firmware.sensed = flash, self._sensed
+        self.leader.restart()
+
     def _send(self, slow: bool) -> None:
+        if self.leader.active:
+            self._bus.send(self.leader.sent(self._sensed))
+            return
         self._bus.send_cycle(frames.FAST_IDS, self.firmware.fast())
         if slow:
             self._bus.send_cycle(frames.SLOW_IDS, self.firmware.slow())

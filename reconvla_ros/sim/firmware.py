@@ -2,8 +2,8 @@
 
 Modelled after the AgileX documents and users' reports (no brakes, no watchdog, damped stop, power cut, two enables
 after it). Where the real behaviour is unknown the choice made here is stated: a motor that has had no MIT frame since
-the mode was chosen holds. MOVE J with following (0xAD), MOVE C, teaching and leader mode are ignored and counted in
-`ignored`.
+the mode was chosen holds. MOVE J with following (0xAD), MOVE C and teaching are ignored and counted in `ignored`; leader
+mode is in leader.py.
 """
 
 from __future__ import annotations

@@ -16,3 +16,5 @@ class SimulatorConfig:
     sim_port: int = param(43113, "UDP port of the simulated CAN bus", low=1024, high=65535)
     firmware: str = param("S-V1.8-5", "firmware version the arm reports")
     gripper_range: int = param(70, "stroke of the gripper: 70 or 100, 0 = not set", unit="mm", low=0, high=100)
+    role: str = param("follower", "a leader is moved by hand and sends its joints", options=("follower", "leader"))
+    hand: str = param("still", "what moves a leader", options=("still", "wave"))

@@ -253,6 +253,25 @@ def test_single_commands_of_the_holder(bench: Bench) -> None:
     assert bench.core.accept_ee(old, bench.mono, bench.ros).reason == "age"
 
 
+def test_a_person_takes_the_arm_from_a_task_and_hands_it_back(bench: Bench) -> None:
+    """A chunk of a picture from before the hand-over leads to where the arm was before the person had moved it."""
+    before = bench.chunk((0.03, 0.0, -0.02))
+    bench.run(2)
+    assert bench.core.set_source("teleop")[0]
+    assert bench.give() == "lease" and bench.core.supervisor.counts == {}
+    assert bench.point((0.0, 0.02, 0.0)) == ""
+    bench.run(200)
+    assert bench.core.set_source("none")[0]
+    bench.run(100)
+    assert bench.give() == "lease"  # giving the arm back starts nothing
+    assert bench.core.set_source("policy")[0]
+    seen = bench.core.accept_chunk(replace(before, anchor=bench.tcp), bench.mono, bench.ros)
+    assert (seen.ok, seen.reason) == (False, "lease") and "before the policy got the arm" in seen.detail
+    bench.run(1)
+    assert bench.give() == ""
+    assert State.MOVING in {r.decision.state for r in bench.run(40)}
+
+
 def test_a_silent_teleoperator_means_hold(bench: Bench) -> None:
     bench.core.set_source("teleop")
     goal = Pose(bench.tcp.position + np.array([0.0, 0.2, 0.0]), bench.tcp.quaternion)

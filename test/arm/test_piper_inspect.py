@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 
+import can
 import numpy as np
 import pytest
 from arm_contract import wait_for  # type: ignore[import-not-found]
 
-from reconvla_ros.arm.bus import BusAddress
+from reconvla_ros.arm.bus import BusAddress, open_bus
 from reconvla_ros.arm.control import DriverCore
 from reconvla_ros.arm.piper import PiperArm
 from reconvla_ros.arm.settings import DriverConfig
 from reconvla_ros.errors import ArmError
 from reconvla_ros.sim import frames
+from reconvla_ros.sim.arm_io import Sensed
 from reconvla_ros.sim.arm_on_can import SimulatedArm
+from reconvla_ros.sim.leader import LeaderMode
 from reconvla_ros.tables import JOINT_LOWER, JOINT_UPPER
 
 TENTH = math.radians(0.1)
@@ -92,3 +95,25 @@ def test_only_questions_are_sent(arm: PiperArm, sim: SimulatedArm, monkeypatch: 
     # The firmware was asked for by `open`; where that answer is late it is asked for again.
     assert {can_id for can_id, _ in heard} - {frames.FIRMWARE} == {frames.QUERY_JOINT, frames.QUERY}
     assert all(not any(data[1:4]) for can_id, data in heard if can_id == frames.QUERY)  # nothing is set
+
+
+def test_a_leader_that_joins_the_bus_later_keeps_the_motors_without_power(
+    address: BusAddress, arm: PiperArm, sim: SimulatedArm
+) -> None:
+    """The bus was listened to before it was opened; a leader that was switched on after that went unseen."""
+    assert arm.inspect().commanders == ()
+    core = DriverCore(arm, DriverConfig())
+    bus = open_bus(address)
+    tasks = [
+        bus.send_periodic(can.Message(arbitration_id=can_id, data=data, is_extended_id=False), 0.01)
+        for can_id, data in LeaderMode.sent(Sensed(np.zeros(6), np.zeros(6), np.zeros(6)))
+    ]
+    try:
+        with pytest.raises(ArmError, match=r"commands on this bus \(0x151, 0x155, 0x156, 0x157, 0x159\)"):
+            core.enable(True)
+        assert not any(arm.state().enabled)
+    finally:
+        for task in tasks:
+            task.stop()
+        bus.shutdown()
+    core.enable(True)

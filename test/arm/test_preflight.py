@@ -37,7 +37,7 @@ def judge(setup: dict[str, Any], report: dict[str, Any], config: dict[str, Any],
 
 def test_a_healthy_arm_passes_every_check() -> None:
     checks = judge({}, {}, {})
-    assert len({check.name for check in checks}) == len(checks) == 13
+    assert len({check.name for check in checks}) == len(checks) == 14
     assert [check.name for check in checks if check.level is not Level.OK] == []
 
 
@@ -49,6 +49,8 @@ def corrupted(joint: int, low: float, high: float) -> dict[str, Any]:
 
 TURNED = Pose(flange(1).position, flange(1, JOINTS + np.array([0, 0, 0, 0, 0, 0.03])).quaternion)
 BAD: list[tuple[str, Level, str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
+    ("alone", Level.FAIL, "a leader arm or another host commands on this bus .0x151, 0x155.: the arm obeys it past every",
+     {"commanders": (0x151, 0x155)}, {}, {}),
     ("firmware", Level.WARN, "no answer", {"firmware": ""}, {}, {}),
     ("firmware", Level.WARN, "no known version", {"firmware": "X-V9"}, {}, {}),
     ("mode", Level.FAIL, "mode 2 .teach", {}, {"ctrl_mode": 2}, {}),

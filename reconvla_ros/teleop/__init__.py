@@ -1,0 +1,1 @@
+"""Steering the arm by hand: devices, and what becomes of their readings."""
