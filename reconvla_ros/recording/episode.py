@@ -148,7 +148,10 @@ class EpisodeStore:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def plan(self, instruction: str, operator: str, tags: Sequence[str], at: datetime.datetime) -> Episode:
+    def plan(
+        self, instruction: str, operator: str, tags: Sequence[str], at: datetime.datetime,
+        software: Mapping[str, str] | None = None,
+    ) -> Episode:  # fmt: skip
         """A new episode with a free name; nothing is written yet.
 
         Raises:
@@ -161,7 +164,7 @@ class EpisodeStore:
             n += 1
             name = f"{base}-{n}"
         started = at.astimezone(datetime.timezone.utc).isoformat(timespec="milliseconds")
-        return Episode(name=name, instruction=text, operator=operator.strip(), tags=tuple(tags), started=started)
+        return Episode(name, text, operator.strip(), tuple(tags), started=started, software=dict(software or {}))
 
     def folder(self, episode: Episode) -> Path:
         """Where it lives."""

@@ -30,7 +30,9 @@ def bag_file(folder: Path) -> Path:
     found = sorted(folder.glob("*.mcap"))
     if len(found) != 1:
         held = ", ".join(sorted(p.name for p in folder.iterdir())) if folder.is_dir() else "nothing"
-        raise RecordingError(f"episode {folder}: expected one .mcap file, found {len(found)} (it holds {held or 'nothing'})")
+        raise RecordingError(
+            f"episode {folder}: expected one .mcap file, found {len(found)} (it holds {held or 'nothing'})"
+        )
     return found[0]
 
 

@@ -41,7 +41,9 @@ class RecorderConfig:
     state_rate: float = param(2.0, "how often record/state is published while recording", unit="Hz", low=0.1, high=20.0)
     quota_gb: float = param(0.0, "most that all episodes together may take; 0 = no bound", unit="GB", low=0.0,
                             high=1e6)  # fmt: skip
-    min_free_gb: float = param(2.0, "what stays free on the disk: below it recording ends", unit="GB", low=0.0, high=1e4)
+    min_free_gb: float = param(
+        2.0, "what stays free on the disk: below it recording ends", unit="GB", low=0.0, high=1e4
+    )
     silent_after: float = param(0.25, "a watched stream that is silent so long, or three of its periods, is warned of",
                                 unit="s", low=0.05, high=0.35)  # fmt: skip
     gap_factor: float = param(1.8, "an interval of so many periods is a gap", low=1.1, high=10.0)
