@@ -12,7 +12,8 @@ COMMANDS = {
     "demo": ("reconvla_ros.cli.demo", "run the whole graph with a simulated arm and cameras, and report"),
     "up": ("reconvla_ros.cli.up", "bring the graph up and keep it up"),
     "task": ("reconvla_ros.cli.task", "give, watch or cancel a task of a running graph"),
-    "record": ("reconvla_ros.cli.record", "start or stop an episode of a running graph"),
+    "record": ("reconvla_ros.cli.record", "start, stop, discard or relabel an episode of a running graph"),
+    "episodes": ("reconvla_ros.cli.episodes", "list, show, relabel, delete, verify, recover, replay what was recorded"),
     "make-checkpoint": ("reconvla_ros.cli.make_checkpoint", "write a random checkpoint in the original layout"),
     "replay-filter": (
         "reconvla_ros.cli.replay_filter",
