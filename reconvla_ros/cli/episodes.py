@@ -103,12 +103,13 @@ def _list(options: argparse.Namespace) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     from reconvla_ros.recording import reading, sheet
+    from reconvla_ros.recording.settings import COLORS
 
     for store, name in _pick(options):
         folder = store.root / name
         file, episode = bag_file(folder), _sidecar(folder)
         contents = reading.read(file, rates=reading.rates_of(episode.parameters))
-        color = [topic for topic in contents.types if topic.endswith("color/image_raw")]
+        color = [topic for topic in contents.types if topic in COLORS]
         pictures = {t.split("/")[0]: reading.pictures(file, t, sheet.COLUMNS) for t in color if contents.counts[t]}
         flags = [*contents.quality["flags"]]
         verdicts = contents.verdicts

@@ -22,7 +22,7 @@ from reconvla_ros.recording.episode import Episode, EpisodeStore, write_sidecar
 from reconvla_ros.recording.repair import NOTE, note_of
 from reconvla_ros.recording.schema import message_schema
 from reconvla_ros.recording.session import RecordingSession, Taken
-from reconvla_ros.recording.settings import CALIBRATION, COLOR, IMAGES, STATES, RecordedTopic, RecorderConfig
+from reconvla_ros.recording.settings import CALIBRATION, COLORS, IMAGES, STATES, RecordedTopic, RecorderConfig
 
 _JOINTS = "joint_states"
 
@@ -81,8 +81,7 @@ class OpenEpisode:
     def _make_audit(self, config: RecorderConfig) -> Auditor:
         known = self._names
         images, states = ([known[n] for n in names if n in known] for names in (IMAGES, STATES))
-        color = [known[n] for n in IMAGES if n.endswith(f"/{COLOR}") and n in known]
-        pair = (color[0], color[1]) if len(color) == 2 else ()
+        pair = tuple(known[n] for n in COLORS if n in known)
         return Auditor(images, states, pair, config.audit, time.monotonic_ns())
 
     def _take(self, taken: Taken) -> None:

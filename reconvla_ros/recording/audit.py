@@ -84,17 +84,17 @@ class Auditor:
 
     Args:
         images, states: topics to watch, each with a header.
-        pair: the two colour topics whose skew counts; empty = none.
+        pair: the two colour topics whose skew counts; any other number = none.
         begin: monotonic time from which a topic may be missed [ns].
     """
 
     def __init__(
-        self, images: Iterable[str], states: Iterable[str], pair: tuple[str, str] | tuple[()] = (),
+        self, images: Iterable[str], states: Iterable[str], pair: tuple[str, ...] = (),
         limits: AuditLimits | None = None, begin: int = 0,
     ) -> None:  # fmt: skip
         self._limits = limits or AuditLimits()
         self._streams = {name: _Stream(True) for name in images} | {name: _Stream(False) for name in states}
-        self._pair = pair if all(name in self._streams for name in pair) else ()
+        self._pair = pair if len(pair) == 2 and all(name in self._streams for name in pair) else ()
         self._begin = begin
         self._lock = threading.Lock()
         self.skew = 0.0  # [s] now

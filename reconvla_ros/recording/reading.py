@@ -22,7 +22,7 @@ from reconvla_ros import graph
 from reconvla_ros.errors import ObservationError, RecordingError, ShapeError, choices
 from reconvla_ros.observation import transforms
 from reconvla_ros.recording.audit import Auditor
-from reconvla_ros.recording.settings import COLOR, DEPTH, IMAGES, STATES
+from reconvla_ros.recording.settings import COLOR, COLORS, DEPTH, IMAGES, STATES
 
 VERDICTS = ("passed", "clamped", "refused")  # ActionTrace.verdict
 _BROKEN = (struct.error, UnicodeDecodeError, ValueError, IndexError, OverflowError, MemoryError, McapError)
@@ -115,8 +115,7 @@ def read(file: Path, *, images: bool = True, rates: Mapping[str, float] | None =
         RecordingError: it cannot be read to its end.
     """
     contents, factory = Contents(), DecoderFactory()
-    color = tuple(name for name in IMAGES if name.endswith(COLOR))
-    audit = Auditor(IMAGES if images else (), STATES, color if images else ())  # type: ignore[arg-type]
+    audit = Auditor(IMAGES if images else (), STATES, COLORS[:2] if images else ())
     for topic, rate in (rates or {}).items():
         audit.expect(topic, rate)
     with readable(file), file.open("rb") as stream:

@@ -14,6 +14,7 @@ from reconvla_ros.recording.schema import split_type
 WORDS = ("latched",)
 RECORDER_TOPIC = "record/state"  # what the recorder says itself; recording it would change it
 COLOR, DEPTH = "color/image_raw", "aligned_depth_to_color/image_raw"  # of one camera
+COLORS = tuple(f"{camera}/{COLOR}" for camera in graph.CAMERAS)
 IMAGES = tuple(f"{camera}/{kind}" for camera in graph.CAMERAS for kind in (COLOR, DEPTH))  # what the audit watches
 STATES = ("joint_states", "arm/ee_pose")
 CALIBRATION = tuple(f"{camera}/color/camera_info" for camera in graph.CAMERAS)

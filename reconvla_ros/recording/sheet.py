@@ -51,6 +51,7 @@ def draw(path: Path, episode: Episode, contents: Contents, pictures: Pictures, f
     _joints(joints, contents)
     _gripper(gripper, contents)
     _actions(actions, contents)
+    joints.set_xlim(0.0, max(0.1, (contents.end - contents.begin) / 1e9))
     actions.set_xlabel("time since the first message [s]")
     figure.suptitle(
         f"{episode.name}\n{episode.instruction!r}: {episode.outcome}"
