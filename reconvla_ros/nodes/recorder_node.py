@@ -119,7 +119,7 @@ class RecorderNode(ManagedNode):
             if done.note:
                 raise RecordingError(f"{done.note}; the episode is closed and kept in {self._path}")
         except RecordingError as error:
-            self._warning = str(error)
+            self._warning = str(error) if why in str(error) else f"{why}; {error}"
             raise
         finally:
             self._publish_state()

@@ -24,6 +24,7 @@ SIDECAR_VERSION = 2
 OUTCOMES = ("success", "failure", "unlabeled")
 MAX_INSTRUCTION = 500  # as the task service
 DISCARDED = ".discarded-"
+RESERVE, _RESERVE_BYTES = ".reserve", 1 << 16  # room for the last sidecar on a disk that is full by then
 TRASH = ".trash"  # where `delete` moves episodes; `purge` empties it
 _SLUG_LENGTH = 40
 
@@ -128,6 +129,8 @@ def read_sidecar(folder: Path) -> Episode:
         raise RecordingError(f"{path} cannot be read: {error}") from error
     if not isinstance(data, dict):
         raise RecordingError(f"{path}: expected a mapping, got {type(data).__name__}")
+    if isinstance(data.get("version"), int) and data["version"] > SIDECAR_VERSION:
+        raise RecordingError(f"{path}: version {data['version']}, this software knows up to {SIDECAR_VERSION}")
     known = Episode.__dataclass_fields__
     for key in data:
         if key not in known:
@@ -172,12 +175,18 @@ class EpisodeStore:
 
     def begin(self, episode: Episode) -> None:
         """Write the first sidecar; the bag writer has made the folder."""
-        write_sidecar(self.folder(episode), episode)
+        folder = self.folder(episode)
+        write_sidecar(folder, episode)
+        try:
+            (folder / RESERVE).write_bytes(bytes(_RESERVE_BYTES))
+        except OSError as error:
+            raise RecordingError(f"episode {folder} cannot be written: {error.strerror}") from error
 
     def finish(self, episode: Episode, outcome: str, at: datetime.datetime, **figures: Any) -> Episode:
         """Write the sidecar again with the outcome, the end and `figures` (counts, dropped, bytes, duration, note)."""
         ended = at.astimezone(datetime.timezone.utc).isoformat(timespec="milliseconds")
         done = replace(episode, outcome=check_outcome(outcome), ended=ended, **figures)
+        (self.folder(done) / RESERVE).unlink(missing_ok=True)
         write_sidecar(self.folder(done), done)
         return done
 

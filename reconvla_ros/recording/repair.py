@@ -9,7 +9,7 @@ from pathlib import Path
 
 from reconvla_ros.errors import RecordingError
 from reconvla_ros.recording.disk import is_being_written
-from reconvla_ros.recording.episode import SIDECAR, Episode, EpisodeStore, read_sidecar, write_sidecar
+from reconvla_ros.recording.episode import RESERVE, SIDECAR, Episode, EpisodeStore, read_sidecar, write_sidecar
 from reconvla_ros.recording.recover import Recovered, is_whole, recover_file
 
 NOTE = "reconvla_ros.episode"  # metadata record of the bag: the sidecar as it was when the episode began
@@ -81,6 +81,7 @@ def recover_episode(store: EpisodeStore, name: str) -> tuple[Episode, Recovered]
         started_ns=found.start_ns,
         note="; ".join(filter(None, (episode.note, what))),
     )
+    (folder / RESERVE).unlink(missing_ok=True)
     write_sidecar(folder, mended)
     return mended, found
 
