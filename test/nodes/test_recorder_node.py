@@ -384,8 +384,8 @@ def test_the_sidecar_says_what_it_was_recorded_with(client: Client, recorder: La
         arm.publish(ArmStatus(source=source))
         info.publish(CameraInfo(width=640, height=480, k=[600.0, 0.0, 320.0, 0.0, 601.0, 240.0, 0.0, 0.0, 1.0]))
         policy.publish(PolicyStatus(contract_digest="0123456789ab", checkpoint="/weights"))
-    client.until(lambda: "parameters" in (folder / "episode.json").read_text()
-                 and json.loads((folder / "episode.json").read_text())["parameters"].get("recorder"), "the parameters")  # fmt: skip
+    sidecar_file = folder / "episode.json"
+    client.until(lambda: json.loads(sidecar_file.read_text())["parameters"].get("recorder"), "the parameters")
     assert client.stop(outcome="success").accepted
     sidecar = json.loads((folder / "episode.json").read_text())
     assert (sidecar["contract_digest"], sidecar["checkpoint"]) == ("0123456789ab", "/weights")
