@@ -15,7 +15,7 @@ from typing import Any
 NS = 1_000_000_000
 _LEARN = 8  # intervals whose median is the period of a stream nobody has told of
 _RECENT = 8  # intervals whose mean is the present period
-_STAMPS = 8  # stamps kept per camera for the skew
+_STAMPS = 32  # stamps kept per camera for the skew: a second of them
 MISSING, SILENT, GAP, SLOW, SKEW, STALE, BACKWARDS, NAN, LOST = CODES = (
     "missing", "silent", "gap", "slow", "skew", "stale", "backwards", "nan", "lost")  # fmt: skip
 
@@ -173,6 +173,8 @@ class Auditor:
         # The older of the two newest has its partner already, or will not get one.
         at = min(one[-1], other[-1])
         partner = other if at == one[-1] else one
+        if partner[0] > at:
+            return  # the other one fell silent long ago, which is told as that
         self.skew = min(abs(at - stamp) for stamp in partner) / NS
         self._worst_skew = max(self._worst_skew, self.skew)
         if self.skew > self._limits.skew:

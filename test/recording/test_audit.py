@@ -19,8 +19,8 @@ def auditor() -> Auditor:
 def play(audit: Auditor, begin: int, end: int, *, skip: tuple[str, ...] = (), base_period: float = 1000 / 30,
          shift: float = 0.0, age: float = 3.0, finite: bool = True) -> None:  # fmt: skip
     """Sound streams from `begin` to `end` [ms]; shift and age in [ms]."""
-    due = [(begin + k * base_period, BASE) for k in range(int((end - begin) / base_period))]
-    due += [(begin + k * 1000 / 30, WRIST) for k in range(int((end - begin) * 30 / 1000))]
+    due = [(begin + k * base_period, BASE) for k in range(round((end - begin) / base_period))]
+    due += [(begin + k * 1000 / 30, WRIST) for k in range(round((end - begin) * 30 / 1000))]
     due += [(begin + k * 5.0, JOINTS) for k in range(int((end - begin) / 5))]
     for at, topic in sorted(due):
         if topic not in skip:

@@ -122,7 +122,7 @@ def test_what_is_no_bag_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="is no MCAP file; it begins with"):
         recover_episode(store, name)
     bag_file(tmp_path / name).unlink()
-    with pytest.raises(RecordingError, match=r"expected one \.mcap file, found 0 \(it holds episode\.json"):
+    with pytest.raises(RecordingError, match=r"expected one \.mcap file, found 0 \(it holds \.reserve, episode\.json"):
         recover_episode(store, name)
 
 
