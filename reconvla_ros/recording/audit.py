@@ -62,6 +62,7 @@ class _Stream:
     told: bool = False
     count: int = 0
     stamp: int = 0
+    newest: int = 0  # largest stamp
     heard: int = 0  # monotonic
     begun: int = 0  # first stamp
     intervals: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
@@ -145,7 +146,7 @@ class Auditor:
                 self._judge_step(stream, step, now)
         stream.begun = stream.begun or stamp
         stream.count += 1
-        stream.stamp, stream.heard = stamp, now
+        stream.stamp, stream.newest, stream.heard = stamp, max(stamp, stream.newest), now
         if stream.image:
             stream.recent.append(stamp)
 
@@ -216,13 +217,13 @@ class Auditor:
         with self._lock:
             topics: dict[str, Any] = {}
             flags = {SKEW} if self._skewed else set()
-            end = max((s.stamp for s in self._streams.values() if s.count), default=0)
+            end = max((s.newest for s in self._streams.values() if s.count), default=0)
             for name, stream in self._streams.items():
                 flags |= set(stream.counts) | ({MISSING} if not stream.count else set())
-                tail = (end - stream.stamp) / NS if stream.count else 0.0
+                tail = (end - stream.newest) / NS if stream.count else 0.0
                 if stream.count and tail > max(self._limits.silent, 3 * stream.period):
                     flags.add(SILENT)
-                span = (stream.stamp - stream.begun) / NS
+                span = (stream.newest - stream.begun) / NS
                 topics[name] = {
                     "count": stream.count, "rate_hz": round((stream.count - 1) / span, 2) if span > 0 else 0.0,
                     "expected_hz": round(1 / stream.period, 2) if stream.period else 0.0, "gaps": stream.gaps,
