@@ -23,6 +23,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["reconvla_ros", "reconvla_ros.*"]),
+    package_data={"reconvla_ros.policy": ["contracts/*.yaml"]},
     data_files=[
         (
             f"share/reconvla_ros/{folder}",

@@ -16,6 +16,7 @@
     +-- CameraError          a camera that is missing, misconfigured or gone
     +-- RecordingError       a bag that cannot be written or read
     +-- TaskError            a task that cannot be accepted
+    +-- Cancelled            work that was called off before it was done
     +-- SetupError           something this machine lacks, with its remedy
 
 Each message names the thing, the bound, the value and, where there are any, the choices. Foreign exceptions are
@@ -82,6 +83,10 @@ class RecordingError(ReconVlaError):
 
 class TaskError(ReconVlaError):
     """A task that cannot be accepted."""
+
+
+class Cancelled(ReconVlaError):
+    """Work that was called off by whoever asked for it; nothing is wrong."""
 
 
 class SetupError(ReconVlaError):

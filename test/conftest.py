@@ -14,6 +14,8 @@ import pytest
 with contextlib.suppress(ImportError):
     import triton  # noqa: F401
 
+pytest_plugins = ["tiny_checkpoint", "golden_vectors"]  # in test/shared
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Set before anything imports a library that reads them.

@@ -50,8 +50,7 @@ class DriverCore:
         self.limits = config.limits(self.kinematics.variant)
         self.supervisor = Supervisor(config.feedback_stale)
         self._requests = Requests(config.chunk_age, config.command_age, self.reasons)
-        self._motion = motion_of(config, self.kinematics, self.limits)
-        self._standstill = Standstill()
+        self._motion, self._standstill = motion_of(config, self.kinematics, self.limits), Standstill()
         self._pursuit = Pursuit(self._requests, self._motion, self._standstill, self.count)
         self._senses = Senses(config)
         self._result: TickResult | None = None
@@ -77,11 +76,16 @@ class DriverCore:
     def accept_chunk(self, chunk: ActionChunk, now_mono_ns: int, now_ros_ns: int) -> Accepted:
         """Take a chunk of the running task, or count why not."""
         with self._lock:
-            accepted = self._not_ready() or self._anchored(chunk)
-            accepted = accepted or self._requests.accept_chunk(chunk, now_mono_ns, now_ros_ns)
+            accept = self._requests.accept_chunk
+            accepted = self._not_ready() or self._anchored(chunk) or accept(chunk, now_mono_ns, now_ros_ns)
             if not accepted.ok:
                 self.count(Verdict.REFUSED, accepted.reason)
             return accepted
+
+    def end_chunk(self, task_id: str) -> Accepted:
+        """The policy takes back the chunk it gave for this task: decelerate and hold."""
+        with self._lock:
+            return self._requests.end_chunk(task_id)
 
     def accept_ee(self, command: EeCommand, now_mono_ns: int, now_ros_ns: int) -> Accepted:
         """Take one absolute TCP target, or count why not."""
@@ -107,8 +111,8 @@ class DriverCore:
         off = 0.0 if measured is None else float(np.linalg.norm(measured - chunk.anchor.position))
         if off <= self._config.anchor_leash:
             return None
-        detail = f"chunk {chunk.sequence}: anchored {off:.3f} m off, allowed {self._config.anchor_leash:g}"
-        return Accepted(False, "anchor", detail)
+        words = f"anchored {off:.3f} m off, allowed {self._config.anchor_leash:g}"
+        return Accepted(False, "anchor", f"chunk {chunk.sequence}: {words}")
 
     def set_task(self, task_id: str | None) -> None:
         """Take chunks of this task only; None holds. A task asks for the lease on behalf of the policy."""
@@ -155,8 +159,7 @@ class DriverCore:
 
     def _go(self, position: tuple[float, ...], message: str) -> tuple[bool, str]:
         with self._lock:
-            result = self._result
-            not_ready = self._not_ready()
+            result, not_ready = self._result, self._not_ready()
             if not_ready is not None or result is None or result.state is None:
                 return False, f"not now: {not_ready.detail if not_ready is not None else 'no feedback yet'}"
             granted, why_not = self.set_source("home")
@@ -194,10 +197,8 @@ class DriverCore:
                 why = self._pursuit.back_off(result.state, config.back_off, config.joint_leash, 1.0 / config.rate)
             if why:
                 return False, f"stopped; the arm does not go back: {why}"
-            return (
-                True,
-                f"stopped; the arm goes back along its last path, {config.back_off}; arm/stop or a second call ends it",
-            )
+            words = f"the arm goes back along its last path, {config.back_off}; arm/stop or a second call ends it"
+            return True, f"stopped; {words}"
 
     def enable(self, on: bool) -> None:
         """Power the motors, or cut the power of a parked arm. Blocks up to 5 s; `tick` goes on meanwhile.

@@ -59,6 +59,14 @@ class Requests:
             return Accepted(False, "lease", detail)
         return self._player.accept(chunk, now_mono_ns, now_ros_ns)
 
+    def end_chunk(self, task_id: str) -> Accepted:
+        """Forget the chunk in hand, which was of `task_id`; or say why not."""
+        if task_id != self._player.task_id:
+            return Accepted(False, "task_id", f"the end of a chunk of task {task_id!r}, not {self._player.task_id!r}")
+        self._player.clear()
+        self._reasons["chunk_withdrawn"] += 1
+        return Accepted(True)
+
     def accept_ee(self, command: EeCommand, now_mono_ns: int, now_ros_ns: int) -> Accepted:
         """Take one absolute TCP target of the holder of the lease, or say why not."""
         age_ns = now_ros_ns - command.stamp_ns

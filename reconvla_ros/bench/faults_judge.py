@@ -24,6 +24,7 @@ class Rules:
         step: the largest step of one joint from one set of targets to the next [rad].
         acceleration: largest change of speed from tick to tick [rad/s^2] at `period` [s]; None = not judged.
         ramp: after a host that was held up goes on, how long the motion under way may take to end [s].
+        over: how long after the fault what was in force may go on, with pauses of its own [s].
     """
 
     deadline: float | None
@@ -32,6 +33,7 @@ class Rules:
     acceleration: float | None = None
     period: float = 0.005
     ramp: float = 0.0
+    over: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def judge(recording: Recording, when: Instants, rules: Rules) -> Outcome:
         last=float(after[-1] - when.fault) if len(after) else 0.0,
         step=float(steps.max()) if len(steps) else 0.0,
         acceleration=_acceleration(times, joints, when.since, rules.period),
-        old=_forbidden(recording, when.since) + _resumed(after, when, rules.ramp),
+        old=_forbidden(recording, when.since) + _resumed(after, when, rules),
         settled=not len(after) or recording.until - float(after[-1]) >= STILL,
         drops=tuple(words for at, words in recording.drops if at > when.since),
     )
@@ -93,12 +95,12 @@ def _forbidden(recording: Recording, since: float) -> int:
     return sum(now != before and now > middle for before, now in zip([0.0, *seen], seen, strict=False))
 
 
-def _resumed(after: Float, when: Instants, ramp: float) -> int:
+def _resumed(after: Float, when: Instants, rules: Rules) -> int:
     """Changing targets that came when the arm had stood still already, or later than a held-up host may take."""
     if when.resumed is not None:
-        return int(np.count_nonzero(after > when.resumed + ramp))
+        return int(np.count_nonzero(after > when.resumed + rules.ramp))
     gaps = np.flatnonzero(np.diff(np.concatenate([[when.fault], after])) > STILL)
-    return int(len(after) - gaps[0]) if len(gaps) else 0
+    return int(np.count_nonzero(after[gaps[0] :] > when.fault + rules.over)) if len(gaps) else 0
 
 
 def _acceleration(times: Float, joints: Float, since: float, period: float) -> float:

@@ -76,7 +76,21 @@ class Bench:
         return measure
 
 
-BENCHES: dict[str, Bench] = {}
+BENCHES: dict[str, Bench] = {
+    "B1": Bench("chunk: the original's loop / ours", "policy_chunk:chunk"),
+    "B2": Bench("decode: what the memory allows / a step", "policy_decode:decode_efficiency"),
+    "B3": Bench("prefill: its bare products / prefill", "policy_decode:prefill_efficiency"),
+    "B4a": Bench("verify: a step / a pass over 35 tokens", "policy_decode:verify_cost"),
+    "B4b": Bench("draft: one token a step / with a draft", "policy_draft:draft_curve"),
+    "B5": Bench("fidelity: tokens equal to plain decoding in float32", "policy_fidelity:fidelity"),
+    "B6": Bench("head: action rows and certificate / full table", "policy_decode:head_cost"),
+    "B7": Bench("images: the original's preprocessing / ours, bit for bit", "policy_images:preprocess"),
+    "B8": Bench("image message: a memcpy / built and read back", "policy_images:message"),
+    "B9": Bench("hop, camera to policy: zenoh / ours", "policy_hop:measure"),
+    "B14": Bench("capture to bus / the sum of its stages", "policy_end_to_end:measure"),
+    "profile": Bench("a chunk's stages: floor / time; median, tail, memory", "policy_profile:profile"),
+    "B15": Bench("steps per second: while the arm moves / while it waits", "policy_async:gain"),
+}
 
 
 def settle(settings: Settings) -> Settings:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from reconvla_ros.bench.policy_bench import BENCHES, SIZES
+from reconvla_ros.cli.network import free_domain
+from reconvla_ros.cli.places import middleware_environment
 
 
 def add(benches: Any, write: Callable[[Path, object], None]) -> None:
@@ -42,6 +45,9 @@ def run(options: argparse.Namespace, write: Callable[[Path, object], None]) -> i
         require(options.plot)  # a missing library is known before the work, not after
     if options.json:
         write(options.json, {})  # a path that cannot be written is known before the work, not after
+    # For the benches that send over DDS: room for images, and a domain of their own.
+    os.environ |= middleware_environment()
+    os.environ |= {"ROS_DOMAIN_ID": str(free_domain()), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     result = policy_bench.run(names, settings, policy_bench.show)
     if options.json:
         write(options.json, result)

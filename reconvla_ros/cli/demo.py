@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from reconvla_ros.cli import arguments, demo_episodes, demo_report, places
+from reconvla_ros.cli import arguments, demo_attention, demo_episodes, demo_report, places
 from reconvla_ros.cli.client import Client, connected, wait_until
 from reconvla_ros.cli.monitor import Monitor
 from reconvla_ros.cli.network import free_domain, free_udp_port
@@ -22,6 +22,7 @@ from reconvla_ros.recording.episode import OUTCOMES
 
 # Brought up by hand, so that the recorder is there before the first message and until after the last.
 _GATED = ("driver", *CAMERAS, "policy")
+_LOAD = 600.0  # [s] for the checkpoint; 15 GB from a slow disk
 _MB_PER_SECOND = 100  # [MB] two RGB-D streams at 640x480 and 30 Hz, raw
 
 
@@ -36,6 +37,7 @@ def _parse(words: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument(
         "--contact-sheet", type=Path, default=Path("demo_contact_sheet.png"), help="where the pictures go"
     )
+    parser.add_argument("--attention", type=Path, help="write a picture of where the model looked here")
     parser.add_argument("--record", action="store_true", help="leave labelled episodes instead of one report")
     parser.add_argument("--episodes", type=int, default=3, help="how many with --record [3]")
     parser.add_argument(
@@ -87,9 +89,22 @@ def _bring_up(supervisor: Supervisor, client: Client, monitor: Monitor, specs: l
         _say("not every subscription was connected in time; the bag may lack the first messages")
     for name in _GATED:
         client.transition(name, "activate")
+    wait_for_graph(monitor)
+    return str(answer.path)
+
+
+def wait_for_graph(monitor: Monitor) -> None:
+    """Return when the policy is loaded and the arm waits at the ready position.
+
+    Raises:
+        SetupError: it did not come to that; says who was late.
+    """
+    if not wait_until(lambda: monitor.policy_state() not in ("", "LOADING", "WARMING_UP"), _LOAD):
+        raise SetupError(f"the policy did not load in {_LOAD:g} s: {monitor.why_not_ready()}")
+    if monitor.policy_state() == "FAULT":
+        raise SetupError(f"the policy could not be loaded: {monitor.why_not_ready()}")
     if not wait_until(monitor.ready, 60.0):
         raise SetupError(f"the graph did not get ready in 60 s: {monitor.why_not_ready()}")
-    return str(answer.path)
 
 
 def begin_task(client: Client, monitor: Monitor, instruction: str, seconds: float) -> None:
@@ -185,6 +200,8 @@ def main(words: list[str]) -> int:
         rviz.terminate()
     report = demo_report.build(monitor, Path(bag), options.contact_sheet, setup, kind, options.seconds)
     report["wall_s"] = round(time.monotonic() - begin, 1)
+    if options.attention:
+        demo_attention.write(Path(bag), options.attention, kind)
     demo_report.show(report)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1))

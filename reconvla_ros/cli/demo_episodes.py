@@ -61,6 +61,7 @@ def _row(folder: Path, verdict: Verdict) -> dict[str, Any]:
 def run(options: argparse.Namespace, values: dict[str, str], seconds: float) -> int:
     """0 = every episode is there, labelled and verified."""
     from reconvla_ros.cli import demo_report
+    from reconvla_ros.cli.demo import wait_for_graph
 
     demo_report.make_sure_of_checkpoint(values)
     folders = []
@@ -68,8 +69,7 @@ def run(options: argparse.Namespace, values: dict[str, str], seconds: float) -> 
         monitor = Monitor(client)
         supervisor.start(describe(values))
         supervisor.wait_ready(90.0)
-        if not wait_until(monitor.ready, 60.0):
-            raise SetupError(f"the graph did not get ready in 60 s: {monitor.why_not_ready()}")
+        wait_for_graph(monitor)
         for _ in range(options.episodes):
             folders.append(_episode(supervisor, client, monitor, options, seconds))
     rows = [_row(folder, verify(folder)) for folder in folders]

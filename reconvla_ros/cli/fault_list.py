@@ -163,7 +163,9 @@ def _of_the_driver(held: Rules, free: Rules, driver: DriverConfig) -> list[Fault
 
 
 def _of_the_policy(free: Rules, policy: PolicyConfig) -> list[Fault]:
+    # A chunk in force may ask for next to nothing in one of its steps and for more in the next one.
     image = max(policy.max_image_age, CHUNK_LENGTH)
+    free = replace(free, over=image + _SLACK)
     return [
         Fault("policy_killed", _process("policy", signal.SIGKILL), replace(free, deadline=3.0), watch=1.2, costs=10.0,
               policy=True, note=_ENDS),

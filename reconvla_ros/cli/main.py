@@ -15,6 +15,7 @@ COMMANDS = {
     "record": ("reconvla_ros.cli.record", "start, stop, discard or relabel an episode of a running graph"),
     "episodes": ("reconvla_ros.cli.episodes", "list, show, relabel, delete, verify, recover, replay what was recorded"),
     "make-checkpoint": ("reconvla_ros.cli.make_checkpoint", "write a random checkpoint in the original layout"),
+    "export": ("reconvla_ros.cli.export", "strip a training checkpoint to what inference needs"),
     "replay-filter": (
         "reconvla_ros.cli.replay_filter",
         "what the filter would make of a recorded episode; no arm needed",

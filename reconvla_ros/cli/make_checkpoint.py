@@ -1,12 +1,14 @@
-"""`reconvla make-checkpoint FOLDER`: a random checkpoint in the original layout."""
+"""`reconvla make-checkpoint [FOLDER]`: a random checkpoint in the original layout."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from reconvla_ros.model.random_init import SIZES
-from reconvla_ros.policy.random_checkpoint import make_checkpoint
+from reconvla_ros.cli.places import state
+from reconvla_ros.model.layout import SIZES
+from reconvla_ros.model.model import DTYPES, pick_dtype_name
+from reconvla_ros.policy.random_checkpoint import answer_once, make_checkpoint
 
 
 def main(words: list[str]) -> int:
@@ -16,17 +18,28 @@ def main(words: list[str]) -> int:
         description="Write a random checkpoint in the original ReconVLA layout, with the real Qwen2 vocabulary. "
         "It moves the arm aimlessly: it is for trying the road, for tests and for benchmarks.",
     )
-    parser.add_argument("folder", type=Path, help="a new or an empty folder")
+    parser.add_argument("folder", type=Path, nargs="?", help="a new or an empty folder; default: below $RECONVLA_HOME")
     parser.add_argument(
-        "--size", choices=tuple(SIZES), default="tiny", help="full has the 7B shapes: 16 GB in bfloat16"
+        "--size", choices=tuple(SIZES), default="tiny", help="full has the 7B shapes: 17 GB in bfloat16; small 0.6 GB"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16")
-    parser.add_argument("--device", default="cpu", help="where the numbers are drawn: cpu or cuda")
-    options = parser.parse_args(words)
-    make_checkpoint(options.folder, options.size, options.seed, options.dtype, options.device, print)
-    total = sum(p.stat().st_size for p in options.folder.rglob("*") if p.is_file())
-    print(
-        f"{options.folder}: {options.size}, seed {options.seed}, {options.dtype}, {total / 1e6:.0f} MB, random weights"
+    parser.add_argument("--dtype", default="bfloat16", help=f"{', '.join(DTYPES)} or bf16, fp16, fp32")
+    parser.add_argument(
+        "--device", default="cpu", help="where the numbers are drawn: cpu or cuda (minutes sooner for full)"
     )
+    parser.add_argument(
+        "--answer", metavar="DEVICE", help="afterwards load it there (auto, cpu, cuda) and let it answer once"
+    )
+    options = parser.parse_args(words)
+    dtype = pick_dtype_name(options.dtype)
+    folder: Path = options.folder or state() / "checkpoints" / f"random-{options.size}-{dtype}-{options.seed}"
+    make_checkpoint(folder, options.size, options.seed, dtype, options.device, print)
+    total = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    print(f"{folder}: {options.size}, seed {options.seed}, {dtype}, {total / 1e6:.0f} MB, random weights")
+    if options.answer:
+        answer = answer_once(folder, options.answer, say=print)
+        print(
+            f"answered on {answer.device} as {answer.dtype}: {len(answer.chunk.token_ids)} tokens in {answer.seconds:.3f} s"
+        )
+        print(f"memory held: {answer.memory / 1e9:.2f} GB, {answer.memory / answer.weights:.3f} of the weights")
     return 0

@@ -66,8 +66,12 @@ class Monitor:
         """Count motion from here on only."""
         self._moved = False
 
+    def policy_state(self) -> str:
+        """Of policy/status; empty before the first."""
+        return str(self.policy.state) if self.policy is not None else ""
+
     def _policy_idle(self) -> bool:
-        return self.policy is not None and self.policy.state in ("IDLE", "RUNNING", "WAITING")
+        return self.policy_state() in ("IDLE", "RUNNING", "WAITING")
 
     def why_not_ready(self) -> str:
         """Who is not."""

@@ -6,17 +6,17 @@ missing or has another shape is named before memory is spent.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
-from reconvla_ros.errors import CheckpointError
+from reconvla_ros.errors import Cancelled, CheckpointError
+from reconvla_ros.model import memory
 from reconvla_ros.model.config import read_json
+from reconvla_ros.model.safetensor import FLOATS, Reader, Stored, read_header
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -24,46 +24,6 @@ PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 HARMLESS_PICKLES = ("training_args.bin", "optimizer.pt", "scheduler.pt")  # of the HF Trainer; never opened
 TRAINING_ONLY = ("model.mm_inv_projector.", "model.pixel_decoder.")
 TOWER = "model.vision_tower.vision_tower."
-FLOATS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-MAX_HEADER = 100_000_000  # [bytes], the limit of the safetensors format
-
-
-@dataclass(frozen=True)
-class Stored:
-    """Where a tensor lies and what it is."""
-
-    file: Path
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-
-
-def read_header(path: Path) -> dict[str, Stored]:
-    """The tensors of one safetensors file, without reading them.
-
-    Raises:
-        CheckpointError: not a safetensors file, or shorter or longer than its header says.
-    """
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if size < 8 or not 2 <= length <= min(MAX_HEADER, size - 8):
-                raise CheckpointError(f"{path}: not a safetensors file, or cut short within its header ({size} bytes)")
-            header = json.loads(file.read(length))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: shard is missing") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: header cannot be read: {error}") from error
-    header.pop("__metadata__", None)
-    try:
-        end = max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
-        tensors = {k: Stored(path, k, tuple(e["shape"]), str(e["dtype"])) for k, e in header.items()}
-    except (TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{path}: header entry is malformed: {error}") from error
-    if size != 8 + length + end:
-        raise CheckpointError(f"{path}: shard is cut short: {size} bytes, its header asks for {8 + length + end}")
-    return tensors
 
 
 def list_tensors(folder: Path) -> dict[str, Stored]:
@@ -160,23 +120,42 @@ def check_names(wanted: dict[str, tuple[int, ...]], stored: dict[str, Stored], v
 VOCABULARY_TABLES = ("model.embed_tokens.weight", "lm_head.weight")
 
 
-def read_tensors(
-    stored: dict[str, Stored], names: Iterator[str] | list[str], device: torch.device
-) -> Iterator[tuple[str, Tensor]]:
-    """Yield (name, tensor on `device`) shard by shard; only the tensor at hand is in memory."""
-    by_file: dict[Path, list[str]] = {}
-    for name in names:
-        by_file.setdefault(stored[name].file, []).append(name)
-    for file, members in by_file.items():
-        with safe_open(str(file), framework="pt", device=str(device)) as handle:
-            for name in members:
-                yield name, handle.get_tensor(stored[name].name)
-
-
 def put(module: nn.Module, path: str, value: Tensor) -> None:
     """Make `value` the parameter `path` of `module`, in the place of one on the meta device."""
     parent, _, leaf = path.rpartition(".")
     setattr(module.get_submodule(parent), leaf, nn.Parameter(value, requires_grad=False))
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How far a load is: tensors and bytes of the files read and in all, and the memory held now [bytes]."""
+
+    tensors: int
+    tensors_total: int
+    bytes: int
+    bytes_total: int
+    memory: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.tensors} of {self.tensors_total} tensors, {self.bytes / 1e9:.2f} of {self.bytes_total / 1e9:.2f} GB, "
+            f"{self.memory / 1e9:.2f} GB of memory held"
+        )
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a load tells while it runs, and whether it shall go on; it may run in a thread of its own.
+
+    Attributes:
+        progress: gets (tensors done, tensors in all) after each tensor.
+        report: gets the same with bytes and memory.
+        cancel: asked before each block of at most 64 MB; true calls the load off.
+    """
+
+    progress: Callable[[int, int], None] | None = None
+    report: Callable[[Loading], None] | None = None
+    cancel: Callable[[], bool] | None = None
 
 
 def fill(
@@ -185,22 +164,61 @@ def fill(
     device: torch.device,
     dtype: torch.dtype,
     rows: int,
-    progress: Callable[[int, int], None] | None = None,
+    hooks: Hooks | None = None,
 ) -> None:
     """Put the stored tensors into modules that were built on the meta device, one tensor at a time.
 
+    Besides the weights no more than one block (64 MB) is held, whatever the sizes and types of the files.
+
     Args:
         modules: prefix of the stored name -> module; a parameter `p` of it is stored as prefix + p.
-        rows: rows of the vocabulary tables that are kept.
-        progress: called with (tensors done, tensors in all).
+        rows: rows of the vocabulary tables that are kept; the others are not read.
+
+    Raises:
+        CheckpointError: a file that ends too soon, an entry that is not finite.
+        Cancelled: `hooks.cancel` said so.
     """
-    homes = {
-        prefix + name: (module, name) for prefix, module in modules.items() for name, _ in module.named_parameters()
-    }
-    for done, (name, tensor) in enumerate(read_tensors(stored, list(homes), device), start=1):
-        module, path = homes[name]
-        if name in VOCABULARY_TABLES:
-            tensor = tensor[:rows]
-        put(module, path, tensor.to(device=device, dtype=dtype, copy=True))
-        if progress:
-            progress(done, len(homes))
+    hooks = hooks or Hooks()
+    homes = {prefix + n: (module, n, p) for prefix, module in modules.items() for n, p in module.named_parameters()}
+    order = sorted(homes, key=lambda name: (str(stored[name].file), stored[name].offset))
+    sizes = {n: homes[n][2].numel() * FLOATS[stored[n].dtype].itemsize for n in order}
+    done, total, read = 0, sum(sizes.values()), 0
+
+    def before(count: int) -> None:
+        if hooks.cancel is not None and hooks.cancel():
+            raise Cancelled(f"loading was called off after {done} of {len(order)} tensors")
+
+    for file in dict.fromkeys(stored[name].file for name in order):
+        with Reader(file, device, before) as reader:
+            for name in [n for n in order if stored[n].file == file]:
+                module, path, shape = homes[name]
+                value = torch.empty(shape.shape, dtype=dtype, device=device)
+                reader.into(stored[name], value)
+                check_finite(name, value, stored[name])
+                put(module, path, value)
+                done, read = done + 1, read + sizes[name]
+                if hooks.progress:
+                    hooks.progress(done, len(order))
+                if hooks.report:
+                    hooks.report(Loading(done, len(order), read, total, memory.held(device)))
+
+
+def check_finite(name: str, value: Tensor, stored: Stored) -> None:
+    """Refuse a tensor with an entry that is not a number; one pass over it.
+
+    Raises:
+        CheckpointError: names tensor, place and value, and the type that would hold it.
+    """
+    # Any NaN or infinity makes the sum one; the sum of finite weights stays far from the end of float32.
+    if bool(torch.isfinite(value.sum(dtype=torch.float32))):
+        return
+    bad = (~torch.isfinite(value)).nonzero()
+    if not len(bad):
+        return
+    place, worst = bad[0].tolist(), float(value[tuple(bad[0])])
+    narrow = value.dtype == torch.float16 and stored.dtype != "F16"
+    hint = "; float16 ends at 65504, choose dtype bfloat16 or float32" if narrow else ""
+    raise CheckpointError(
+        f"{stored.file}: {name} must be finite, {len(bad)} of {value.numel()} entries are not, the first at {place} "
+        f"is {worst} as {str(value.dtype)[6:]}{hint}"
+    )

@@ -146,13 +146,13 @@ def read_eos(folder: Path, data: Mapping[str, Any]) -> tuple[int, ...]:
 def find_tower(folder: Path, data: Mapping[str, Any]) -> Path | None:
     """The folder ``mm_vision_tower`` of config.json points to, or None.
 
-    It is usually written relative; it is looked for as given, inside the checkpoint and beside it.
+    It is usually written relative: it is looked for inside the checkpoint, beside it and last from where we are.
     """
     name = data.get("mm_vision_tower") or data.get("vision_tower")
     if not isinstance(name, str) or not name:
         return None
     given = Path(name)
-    for place in (given, folder / given, folder / given.name, folder.parent / given, folder.parent / given.name):
+    for place in (folder / given, folder / given.name, folder.parent / given, folder.parent / given.name, given):
         if (place / "config.json").is_file():
             return place
     return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reconvla_ros.errors import TokenGateError
+from reconvla_ros.model.draft import CPU_COST, Draft
 from reconvla_ros.model.language import Cache
 from reconvla_ros.model.model import ReconVla
 from reconvla_ros.model.tokens import ActionCodec
@@ -139,6 +141,87 @@ class Head:
         return Decoded(tuple(self.ids), probability, margin, uncertain, self.forced, passes, attention)
 
 
+class Steps(Protocol):
+    """A sequence in progress that new tokens are appended to."""
+
+    def extend(self, ids: Sequence[int]) -> Tensor:
+        """Append tokens in one pass; their states (len(ids), hidden)."""
+
+    def roll(self, token: int, count: int) -> tuple[Tensor, list[int]]:
+        """Append a token and what the model itself puts behind it, `count` passes at most.
+
+        Returns:
+            The states (n, hidden), n >= 1, and the n - 1 tokens it chose.
+        """
+
+    def forget(self, count: int) -> None:
+        """Take the last `count` tokens back."""
+
+
+class Plain:
+    """The network as it is, its shapes growing with the sequence."""
+
+    def __init__(self, model: ReconVla, cache: Cache) -> None:
+        self.model, self.cache = model, cache
+
+    def extend(self, ids: Sequence[int]) -> Tensor:
+        """See Steps."""
+        return self.model.extend(ids, self.cache) if len(ids) > 1 else self.model.step(ids[0], self.cache)
+
+    def roll(self, token: int, count: int) -> tuple[Tensor, list[int]]:
+        """See Steps; one pass."""
+        return self.model.step(token, self.cache), []
+
+    def forget(self, count: int) -> None:
+        """See Steps."""
+        self.cache.length -= count
+
+
+STRETCH = 4
+"""Passes without a guess before a draft that was no good is looked at again, where looking means waiting for a GPU."""
+
+
+def decode(
+    steps: Steps, head: Head, states: Tensor, fed: Sequence[int], draft: Draft, end_id: int | None = None
+) -> int:
+    """Bring `head` to its last token, exactly as token by token; the number of passes it took.
+
+    Args:
+        steps: the sequence so far: the prompt, what is forced, and `fed`.
+        states: (1 + len(fed), hidden) of the last position before `fed` and of `fed`.
+        fed: guesses that are in the sequence already.
+        draft: guesses for the tokens behind what is forced, `fed` among them.
+        end_id: see `decode_chunk`.
+
+    Raises:
+        TokenGateError: see `decode_chunk`.
+    """
+    passes = 0
+    while True:
+        winners = head.best(states)
+        right = 0
+        while right < len(fed) and winners[right] == fed[right]:
+            right += 1
+        taken = winners[: min(right + 1, head.left)]
+        head.accept(taken)
+        steps.forget(len(fed) - right)
+        draft.saw(taken, winners[len(taken) :])
+        if not head.left:
+            break
+        fed = draft.block(head.left - (end_id is None))
+        if fed:
+            states, passes = steps.extend([head.ids[-1], *fed]), passes + 1
+        else:
+            states, fed = steps.roll(head.ids[-1], head.left if draft.over else min(STRETCH, head.left))
+            passes += len(states)
+    head.certify()
+    if end_id is not None:
+        if len(taken) > right:  # the last token was not among those fed
+            states, right, passes = steps.extend(taken[-1:]), 0, passes + 1
+        head.end(states[right : right + 1], end_id)
+    return passes
+
+
 @torch.inference_mode()
 def decode_chunk(
     model: ReconVla,
@@ -148,28 +231,19 @@ def decode_chunk(
     count: int,
     head: str = "certified",
     end_id: int | None = None,
-    forced: Sequence[int] = (),
 ) -> Decoded:
     """Decode a chunk of `count` action tokens after a prefill, one by one.
 
     Args:
-        cache, hidden: what `ReconVla.prefill` returned, with room for what is still to come. The last of the states
-            stands for the first token to be decoded.
+        cache, hidden: what `ReconVla.prefill` returned, with room for what is still to come.
         head: see the module.
         end_id: when given, the answer must end with it after the last action token (one step more).
-        forced: first tokens of the answer, which were put behind the prompt in the prefill.
 
     Raises:
         TokenGateError: an id outside the action range, logits that are not finite, or an answer that goes on.
     """
-    chosen, state, passes = Head(model, codec, count, head, forced), hidden[-1:], 0
-    while chosen.left:
-        chosen.accept(chosen.best(state))
-        if chosen.left or end_id is not None:
-            state, passes = model.step(chosen.ids[-1], cache), passes + 1
-    chosen.certify()
-    if end_id is not None:
-        chosen.end(state, end_id)
+    chosen = Head(model, codec, count, head)
+    passes = decode(Plain(model, cache), chosen, hidden[-1:], (), Draft((), CPU_COST), end_id)
     return chosen.decoded(passes, cache.watched)
 
 

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from reconvla_ros.errors import CheckpointError, ConfigError, choices
-from reconvla_ros.model import checkpoint
-from reconvla_ros.model.config import (
-    LanguageConfig,
-    ModelConfig,
-    VisionConfig,
-    find_tower,
-    read_eos,
-    read_json,
-    read_language,
-    vision_heads,
-)
-from reconvla_ros.model.images import SIDE
+from reconvla_ros.errors import ConfigError, choices
+from reconvla_ros.model import checkpoint, memory
+from reconvla_ros.model.config import ModelConfig
 from reconvla_ros.model.language import Cache, Decoder
 from reconvla_ros.model.prompt import IMAGE_ID
-from reconvla_ros.model.tokenizer import QwenTokenizer, load_tokenizer
+from reconvla_ros.model.survey import Survey, read_folder
+from reconvla_ros.model.tokenizer import QwenTokenizer
 from reconvla_ros.model.vision import Projector, SiglipTower
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 class ReconVla(nn.Module):
@@ -144,45 +135,19 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
-    if name not in DTYPES:
-        raise ConfigError(f"dtype: {choices(name, ['auto', *DTYPES])}")
-    return DTYPES[name]
+    return DTYPES[pick_dtype_name(name, ("auto",))]
 
 
-def read_vision(stored: dict[str, checkpoint.Stored], folder: Path, tower: Path | None, heads: int) -> VisionConfig:
-    """The tower's sizes from its tensors; the head count from its folder, the contract (`heads`) or a rule.
+def pick_dtype_name(name: str, also: Sequence[str] = ()) -> str:
+    """The long name of a dtype given by its long or short one (bf16, fp16, fp32).
 
     Raises:
-        CheckpointError: the tower is missing or has sizes that do not fit 384 px images.
+        ConfigError: no such choice; `also` are further ones that the caller knows.
     """
-    prefix = checkpoint.TOWER
-    try:
-        patch = stored[f"{prefix}embeddings.patch_embedding.weight"].shape
-        places = stored[f"{prefix}embeddings.position_embedding.weight"].shape[0]
-        inner = stored[f"{prefix}encoder.layers.0.mlp.fc1.weight"].shape[0]
-    except KeyError as error:
-        raise CheckpointError(
-            f"checkpoint: {folder} lacks the vision tower's {error}, and no folder mm_vision_tower with "
-            "weights was found"
-        ) from error
-    start = f"{prefix}encoder.layers."
-    layers = 1 + max(int(n[len(start) :].split(".", 1)[0]) for n in stored if n.startswith(start))
-    told = read_json(tower / "config.json") if tower else {}
-    layers = int(told.get("vision_config", told).get("num_hidden_layers", layers))
-    config = VisionConfig(patch[0], inner, layers, vision_heads(tower, patch[0], heads), SIDE, patch[-1])
-    if config.tokens != places:
-        raise CheckpointError(
-            f"checkpoint: tower has {places} positions, {SIDE} px images of {patch[-1]} px patches need {config.tokens}"
-        )
-    return config
-
-
-def _with_tower(stored: dict[str, checkpoint.Stored], tower: Path | None) -> dict[str, checkpoint.Stored]:
-    """`stored`, with the tower from its own folder when the checkpoint does not carry it."""
-    if tower is None or any(n.startswith(checkpoint.TOWER) for n in stored):
-        return stored
-    outside = {n: t for n, t in checkpoint.list_tensors(tower).items() if not n.startswith(("text_model.", "logit_"))}
-    return {**stored, **{checkpoint.TOWER + n.removeprefix("vision_model."): t for n, t in outside.items()}}
+    name = SHORT.get(name, name)
+    if name not in DTYPES:
+        raise ConfigError(f"dtype: {choices(name, [*also, *DTYPES])}")
+    return name
 
 
 def stored_parts(model: ReconVla) -> dict[str, nn.Module]:
@@ -191,33 +156,20 @@ def stored_parts(model: ReconVla) -> dict[str, nn.Module]:
     return parts if model.config.language.tied else {**parts, "lm_head.": model.lm_head}
 
 
-def read_config(
-    folder: Path, tokenizer: QwenTokenizer, stored: dict[str, checkpoint.Stored], heads: int
-) -> ModelConfig:
-    """All sizes, with the vocabulary's tables cut to the tokenizer, as the original does after loading.
+def survey(folder: Path, heads: int = 0) -> tuple[Survey, ReconVla]:
+    """Check everything about a folder that can be checked without its weights; the network comes on the meta device.
 
     Raises:
-        CheckpointError: the parts of the folder contradict each other.
+        CheckpointError: names what is missing, cut short, misshaped, pickled or contradictory.
     """
-    path = folder / "config.json"
-    data = read_json(path)
-    language: LanguageConfig = read_language(data, path)
-    eos = read_eos(folder, data)
-    if tokenizer.size > language.vocab_rows:
-        raise CheckpointError(
-            f"{path}: vocab_size {language.vocab_rows} is smaller than the tokenizer ({tokenizer.size})"
-        )
-    if any(not 0 <= i < tokenizer.size for i in eos):
-        raise CheckpointError(
-            f"checkpoint: eos_token_id {list(eos)} is outside the tokenizer's 0..{tokenizer.size - 1}; "
-            "it is of another vocabulary"
-        )
-    vision = read_vision(stored, folder, find_tower(folder, data), heads)
-    if data.get("mm_hidden_size", vision.hidden) != vision.hidden:
-        raise CheckpointError(
-            f"{path}: mm_hidden_size {data['mm_hidden_size']} contradicts the tower's width {vision.hidden}"
-        )
-    return ModelConfig(replace(language, vocab_rows=tokenizer.size), vision, eos)
+    found = read_folder(folder, heads)
+    with torch.device("meta"):
+        model = ReconVla(found.config)
+    wanted = {p + n: tuple(w.shape) for p, m in stored_parts(model).items() for n, w in m.named_parameters()}
+    tied = {"lm_head.weight"} if found.config.language.tied else set()
+    present = {n: t for n, t in found.stored.items() if n not in tied}
+    checkpoint.check_names(wanted, present, found.config.vision.layers - 1, found.tokenizer.size)
+    return found, model
 
 
 def load_model(
@@ -226,38 +178,30 @@ def load_model(
     dtype: torch.dtype,
     heads: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    hooks: checkpoint.Hooks | None = None,
 ) -> Loaded:
-    """Load a checkpoint folder; training-only tensors are never read.
+    """Load a checkpoint folder; training-only tensors are never read. May run in a thread of its own.
 
     Args:
         folder: the checkpoint.
         device, dtype: where and as what the weights are held.
         heads: attention heads of the tower where nothing else says it, 0 = unknown.
         progress: called with (tensors done, tensors in all).
+        hooks: instead of `progress`: reports with bytes and memory, and a way to call the load off.
 
     Raises:
-        CheckpointError: names what is missing, cut short, misshaped, pickled or contradictory.
+        CheckpointError: names what is missing, cut short, misshaped, pickled, contradictory, not finite or too large.
+        Cancelled: the load was called off.
     """
-    stored = checkpoint.map_names(checkpoint.list_tensors(folder))
-    stored = _with_tower(stored, find_tower(folder, read_json(folder / "config.json")))
-    tokenizer = load_tokenizer(folder)
-    config = read_config(folder, tokenizer, stored, heads)
-    with torch.device("meta"):
-        model = ReconVla(config)
-    modules = stored_parts(model)
-    wanted = {p + n: tuple(w.shape) for p, m in modules.items() for n, w in m.named_parameters()}
-    last = config.vision.layers - 1
-    tied = {"lm_head.weight"} if config.language.tied else set()
-    checkpoint.check_names(wanted, {n: t for n, t in stored.items() if n not in tied}, last, tokenizer.size)
+    found, model = survey(folder, heads)
+    parameters = sum(p.numel() for part in stored_parts(model).values() for p in part.parameters())
+    what = f"checkpoint: {folder}"
+    memory.check_room(what, parameters, dtype, device)
     try:
-        checkpoint.fill(modules, stored, device, dtype, tokenizer.size, progress)
+        hooks = hooks or checkpoint.Hooks(progress)
+        checkpoint.fill(stored_parts(model), found.stored, device, dtype, found.tokenizer.size, hooks)
     except torch.OutOfMemoryError as error:
-        needed = sum(math.prod(shape) for shape in wanted.values()) * torch.empty(0, dtype=dtype).element_size()
-        raise CheckpointError(
-            f"checkpoint: {folder} needs {needed / 1e9:.1f} GB as {dtype} on {device}, which has not so much free; "
-            "valid: dtype bfloat16 (half of float32), device cpu, or a GPU with more memory"
-        ) from error
-    if config.language.tied:
+        raise memory.shortage(what, parameters, dtype, device) from error
+    if found.config.language.tied:
         model.lm_head.weight = model.decoder.embed_tokens.weight
-    ignored = tuple(sorted(n for n in stored if checkpoint.is_ignored(n, last)))
-    return Loaded(folder, model.eval().requires_grad_(False), tokenizer, ignored)
+    return Loaded(folder, model.eval().requires_grad_(False), found.tokenizer, found.unused)

@@ -8,22 +8,20 @@ reconstruction branch, which inference ignores, is not written.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from reconvla_ros.errors import ConfigError, SetupError, choices
+from reconvla_ros.errors import ConfigError, choices
 from reconvla_ros.model.checkpoint import INDEX, SINGLE, TOWER, put
 from reconvla_ros.model.config import ModelConfig, VisionConfig
+from reconvla_ros.model.folder import check_disk, new_folder, plan_shards, shard_name, write_json
 from reconvla_ros.model.layout import SIZES, Size, full_layout, tower_layout
 from reconvla_ros.model.model import ReconVla, stored_parts
+from reconvla_ros.model.safetensor import write_file
 from reconvla_ros.model.tokenizer import ADDED, write_tokenizer
 from reconvla_ros.model.vocabulary import qwen_vocabulary
 
@@ -90,20 +88,6 @@ def random_model(
     return model.eval().requires_grad_(False)
 
 
-def plan_shards(layout: dict[str, tuple[int, ...]], item: int, limit: int) -> list[list[str]]:
-    """Names of each shard, in order, each shard at most `limit` bytes (or one tensor) of `item` bytes a number."""
-    shards: list[list[str]] = [[]]
-    used = 0
-    for name, shape in layout.items():
-        size = math.prod(shape) * item
-        if shards[-1] and used + size > limit:
-            shards.append([])
-            used = 0
-        shards[-1].append(name)
-        used += size
-    return shards
-
-
 def config_json(size: Size, dtype: str) -> dict[str, object]:
     """The ``config.json`` of the checkpoint, with the keys of the original that say what it is."""
     c = size.language
@@ -124,17 +108,14 @@ def config_json(size: Size, dtype: str) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _write_json(path: Path, data: object) -> None:
-    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-
-
-def _tower_files(folder: Path, config: VisionConfig) -> None:
+def tower_files(folder: Path, config: VisionConfig) -> None:
+    """The configuration of the tower's own folder, as the original reads it."""
     vision = {
         "model_type": "siglip_vision_model", "hidden_size": config.hidden, "intermediate_size": config.intermediate,
         "num_attention_heads": config.heads, "num_hidden_layers": config.layers, "image_size": config.image_size,
         "patch_size": config.patch_size,
     }  # fmt: skip
-    _write_json(
+    write_json(
         folder / "config.json", {"architectures": ["SiglipModel"], "model_type": "siglip", "vision_config": vision}
     )
     processor = {
@@ -143,33 +124,33 @@ def _tower_files(folder: Path, config: VisionConfig) -> None:
         "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
         "size": {"height": config.image_size, "width": config.image_size},
     }  # fmt: skip
-    _write_json(folder / "preprocessor_config.json", processor)
+    write_json(folder / "preprocessor_config.json", processor)
 
 
-def _save(path: Path, names: list[str], tensor: Callable[[str], Tensor]) -> int:
-    tensors = {name: tensor(name).contiguous() for name in names}
-    save_file(tensors, str(path), metadata={"format": "pt"})
-    return sum(t.numel() * t.element_size() for t in tensors.values())
+Make = Callable[[str, tuple[int, ...]], Tensor]
 
 
-def _write_weights(
-    folder: Path, size: Size, make: Callable[[str, tuple[int, ...]], Tensor], item: int
-) -> Iterator[str]:
+def _write_weights(folder: Path, size: Size, make: Make, dtype: torch.dtype) -> Iterator[str]:
+    """Shards, index and tower folder, one tensor at a time; yields a line for each file."""
     layout = full_layout(size)
-    shards = plan_shards(layout, item, size.shard_bytes)
+    shards = plan_shards({n: math.prod(s) * dtype.itemsize for n, s in layout.items()}, size.shard_bytes)
     index: dict[str, str] = {}
     total = 0
     for k, names in enumerate(shards, start=1):
-        file = f"model-{k:05d}-of-{len(shards):05d}.safetensors"
-        total += _save(folder / file, names, lambda name: make(name, layout[name]))
+        file = shard_name(k, len(shards))
+        total += write_file(
+            folder / file, {n: (dtype, layout[n]) for n in names}, lambda name: [make(name, layout[name])]
+        )
         index |= dict.fromkeys(names, file)
-        yield f"{file}: {len(names)} tensors"
-    _write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": dict(sorted(index.items()))})
+        yield f"{file}: {len(names)} tensors, {total / 1e9:.2f} GB so far"
+    write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": dict(sorted(index.items()))})
     tower = folder / TOWER_FOLDER
     tower.mkdir()
-    _tower_files(tower, size.vision)
+    tower_files(tower, size.vision)
     shapes = tower_layout(size.vision)
-    _save(tower / SINGLE, list(shapes), lambda name: make(TOWER + name, shapes[name]))
+    write_file(
+        tower / SINGLE, {n: (dtype, s) for n, s in shapes.items()}, lambda name: [make(TOWER + name, shapes[name])]
+    )
     yield f"{TOWER_FOLDER}/{SINGLE}: {len(shapes)} tensors"
 
 
@@ -192,37 +173,22 @@ def write_random(
     """
     if size not in SIZES:
         raise ConfigError(f"checkpoint size: {choices(size, SIZES)}")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(
-            f"checkpoint: {folder} exists and is not an empty folder; nothing is overwritten, choose another"
-        )
     vocab, merges = qwen_vocabulary()
     spec, device = SIZES[size], device or torch.device("cpu")
-    item = torch.empty(0, dtype=dtype).element_size()
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        needed = 1.1 * item * sum(math.prod(s) for s in full_layout(spec).values())
-        free = shutil.disk_usage(partial).free
-        if free < needed:
-            raise SetupError(f"checkpoint: {folder} needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free")
+    with new_folder(folder) as partial:
+        weights = [*full_layout(spec).values(), *tower_layout(spec.vision).values()]
+        check_disk(partial, dtype.itemsize * sum(math.prod(s) for s in weights), str(folder))
         write_tokenizer(partial, vocab, merges)
-        _write_json(partial / "config.json", config_json(spec, str(dtype).removeprefix("torch.")))
-        _write_json(
+        write_json(partial / "config.json", config_json(spec, str(dtype).removeprefix("torch.")))
+        write_json(
             partial / "generation_config.json",
             {"bos_token_id": 151643, "eos_token_id": [151645, 151643], "pad_token_id": 151643},
         )
+        for name, text in (extra or {}).items():
+            (partial / name).write_text(text, encoding="utf-8")
 
         def make(name: str, shape: tuple[int, ...]) -> Tensor:
             return random_tensor(name, shape, seed, device, len(vocab)).to(dtype).cpu()
 
-        for name, text in (extra or {}).items():
-            (partial / name).write_text(text, encoding="utf-8")
-        for line in _write_weights(partial, spec, make, item):
+        for line in _write_weights(partial, spec, make, dtype):
             progress(line)
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reconvla_ros.model.config import VisionConfig
+from reconvla_ros.model.layers import Linear
 
 
 class Embeddings(nn.Module):
@@ -28,10 +29,10 @@ class Attention(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.q_proj = nn.Linear(config.hidden, config.hidden)
-        self.k_proj = nn.Linear(config.hidden, config.hidden)
-        self.v_proj = nn.Linear(config.hidden, config.hidden)
-        self.out_proj = nn.Linear(config.hidden, config.hidden)
+        self.q_proj = Linear(config.hidden, config.hidden)
+        self.k_proj = Linear(config.hidden, config.hidden)
+        self.v_proj = Linear(config.hidden, config.hidden)
+        self.out_proj = Linear(config.hidden, config.hidden)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 729, hidden) -> (B, 729, hidden)."""
@@ -46,8 +47,8 @@ class Mlp(nn.Module):
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(config.hidden, config.intermediate)
-        self.fc2 = nn.Linear(config.intermediate, config.hidden)
+        self.fc1 = Linear(config.hidden, config.intermediate)
+        self.fc2 = Linear(config.intermediate, config.hidden)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 729, hidden) -> (B, 729, hidden)."""
@@ -98,4 +99,4 @@ class Projector(nn.Sequential):
     """``mlp2x_gelu``: Linear, exact (erf) GELU, Linear; (B, 729, vision) -> (B, 729, hidden)."""
 
     def __init__(self, vision: int, hidden: int) -> None:
-        super().__init__(nn.Linear(vision, hidden), nn.GELU(approximate="none"), nn.Linear(hidden, hidden))
+        super().__init__(Linear(vision, hidden), nn.GELU(approximate="none"), Linear(hidden, hidden))

@@ -22,6 +22,7 @@ from reconvla_ros.errors import CameraError
 from reconvla_ros.nodes import convert, qos
 from reconvla_ros.nodes.base import OK, WARN, ManagedNode
 from reconvla_ros.nodes.process import run
+from reconvla_ros.nodes.serialized import image_bytes
 from reconvla_ros.types import CameraFrame, CameraIntrinsics, Pose
 
 RETRY = 0.5  # [s] between attempts to get a lost camera back
@@ -114,10 +115,10 @@ class CameraNode(ManagedNode):
     def _publish(self, frame: CameraFrame) -> None:
         begin = time.perf_counter()
         info = convert.to_camera_info(frame.intrinsics, frame.stamp_ns, frame.frame_id)
-        self._color.publish(convert.to_image(frame.color, "rgb8", frame.stamp_ns, frame.frame_id))
+        self._color.publish(image_bytes(frame.color, "rgb8", frame.stamp_ns, frame.frame_id))
         self._color_info.publish(info)
         if frame.depth is not None:
-            self._depth.publish(convert.to_image(frame.depth, "16UC1", frame.stamp_ns, frame.frame_id))
+            self._depth.publish(image_bytes(frame.depth, "16UC1", frame.stamp_ns, frame.frame_id))
             self._depth_info.publish(info)
         if self._jpeg.subscribers:  # costs a few ms, so only for whoever listens
             self._jpeg.publish(self._compressed(frame))

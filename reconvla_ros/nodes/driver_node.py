@@ -141,6 +141,9 @@ class DriverNode(ManagedNode):
         return now - result.state.stamp_ns if result.state is not None else None
 
     def _on_chunk(self, message: ActionChunk) -> None:
+        if not message.poses and not message.gripper:  # the policy takes its chunk back
+            self._hand_over("policy/action_chunk", lambda core, *now: core.end_chunk(message.task_id))
+            return
         self._hand_over("policy/action_chunk", lambda core, *now: core.accept_chunk(convert.from_chunk(message), *now))
 
     def _on_ee(self, message: EndEffectorCommand) -> None:

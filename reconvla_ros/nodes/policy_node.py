@@ -1,57 +1,58 @@
 """Runs a policy: newest images, joints and TCP in, action chunks out, while a task runs.
 
-Images stay serialised until one is used; every frame of every stream is counted. Inference has its own thread
-(policy/worker.py), so no callback waits for it.
+The checkpoint loads in a thread of its own (policy/loader.py) and inference has another (policy/worker.py), so no
+callback waits for either. A node that is activated while it loads begins to work when it is ready; until then
+policy/status says LOADING, or FAULT when it failed, and the task node gives it no task.
 """
 
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
 
-import numpy as np
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Path
-from numpy.typing import NDArray
-from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CompressedImage, Image, JointState
+from sensor_msgs.msg import Image
 from std_msgs.msg import Float32
+from std_srvs.srv import Trigger
 
+from reconvla_ros.errors import SetupError
 from reconvla_ros.graph import CAMERAS
 from reconvla_ros.msg import ActionChunk as ChunkMessage
 from reconvla_ros.msg import PolicyStatus, TaskState
 from reconvla_ros.nodes import convert, qos
 from reconvla_ros.nodes.base import ManagedNode
+from reconvla_ros.nodes.policy_inputs import PolicyInputs
 from reconvla_ros.nodes.policy_status import to_diagnosis, to_status
 from reconvla_ros.nodes.process import run
-from reconvla_ros.nodes.serialized import compressed_to_rgb, raw_to_rgb, stamp_of, thinned
 from reconvla_ros.observation.assemble import AssemblyLimits, ObservationAssembler
-from reconvla_ros.policy.factory import describe, open_policy
-from reconvla_ros.policy.protocol import Policy
+from reconvla_ros.policy.loader import PolicyLoader, precheck
+from reconvla_ros.policy.report import Report, Task
 from reconvla_ros.policy.settings import PolicyConfig
-from reconvla_ros.policy.worker import PolicyWorker, Report, Task
+from reconvla_ros.policy.worker import CONFIRM, PolicyWorker, WorkerRules
 from reconvla_ros.types import ActionChunk
 
-VIEWS = dict(zip(CAMERAS, ("base", "wrist"), strict=True))
 TARGET_PERIOD = 0.1  # [s] policy/ee_pose and policy/gripper, for people and recorders; the driver reads chunks
-# Joints come at 200 Hz; a sample each 15 ms is nearer to an image than it matters and costs a quarter.
-STATE_SPACING_NS = 15_000_000
+_PAUSE = 0.2  # [s] for the inference under way when the node is deactivated; its chunk is dropped in any case
+_END = 3.0  # [s] for the same when the policy is given back
 RANDOM_WARNING = "the checkpoint holds RANDOM weights: the arm will move without aim, inside its limits"
 
 
 class PolicyNode(ManagedNode):
     """Wires a policy to the graph."""
 
+    by_events = True
+
     def __init__(self) -> None:
         super().__init__("policy", PolicyConfig)
-        self._policy: Policy | None = None
+        self._loader: PolicyLoader | None = None
         self._worker: PolicyWorker | None = None
         self._about = {"checkpoint": str(self.config.checkpoint)}
-        self._loading = ("LOADING", "")
-        self._current: tuple[float, ActionChunk] | None = None
+        self._current: ActionChunk | None = None
+        self._task = Task()
         limits = AssemblyLimits(self.config.max_image_age, self.config.max_skew, self.config.max_state_age)
         self._assembler = ObservationAssembler(limits)
+        self._inputs = PolicyInputs(self, self._assembler, self._poke, self._on_task, self._on_refusal)
+        self._ready = self.create_guard_condition(self._on_loaded)
         self._chunk = self.publish_on(ChunkMessage, "policy/action_chunk", qos.COMMAND)
         self._target = self.publish_on(PoseStamped, "policy/ee_pose", qos.STATUS)
         self._gripper = self.publish_on(Float32, "policy/gripper", qos.STATUS)
@@ -59,92 +60,89 @@ class PolicyNode(ManagedNode):
         self._status = self.publish_on(PolicyStatus, "policy/status", qos.STATUS)
         self._overlay = self.publish_on(Image, "policy/attention", qos.STATUS)
         self._attention = self.publish_on(Image, "policy/attention_raw", qos.STATUS)
+        self.create_service(Trigger, CONFIRM, self._on_confirm)
         self.create_timer(1.0 / self.config.status_rate, self.publish_status)
         self.create_timer(TARGET_PERIOD, self._publish_target)
 
     def setup(self) -> None:
-        """Load and warm up; a folder that is wrong refuses the transition."""
-        self.publish_status()
-        log = self.get_logger()
-        self._policy = open_policy(self.config, log.info, self._progress)
-        self._about = describe(self._policy)
+        """Check what can be checked at once, and begin to load."""
+        if self._worker is not None and not self._worker.stop(0.0):
+            raise SetupError("policy: an inference of before still hangs; remedy: restart this process")
+        precheck(self.config)
+        self._worker = None
+        self._inputs.open(self.config.images)
+        self._loader = PolicyLoader(self.config, self.get_logger().info, self._ready.trigger)
+        self._loader.start()
+
+    def _on_loaded(self) -> None:
+        """In the executor, when the loader has ended: put the policy to work, or say why there is none."""
+        log, loader = self.get_logger(), self._loader
+        if loader is None or self._worker is not None or loader.state[0] not in ("IDLE", "FAULT"):
+            return  # what woke us belongs to a load that was given up
+        policy, self._about = loader.policy, loader.about
+        if policy is None:
+            log.error(f"no policy: {loader.state[1]}; every task is refused until it is configured anew")
+            self.publish_status()
+            return
         if self._about["kind"] == "random":
             log.warning(RANDOM_WARNING)
-        self._loading = ("WARMING_UP", "")
-        self.publish_status()
-        self._policy.warm_up()
-        self._loading = ("IDLE", "")
-        now = self.get_clock()
+        c, now = self.config, self.get_clock()
+        rules = WorkerRules(c.rate, c.duty, c.inference_timeout, True, c.confidence)
         self._worker = PolicyWorker(
-            self._policy, self._assembler.assemble, self._deliver, lambda: now.now().nanoseconds,
-            self.config.rate, self.config.duty,
-        )  # fmt: skip
-        self._subscribe()
+            policy, self._assembler.assemble, self._deliver, lambda: now.now().nanoseconds, rules=rules
+        )
         log.info("{checkpoint} ({kind}) on {device} {dtype}, contract {digest}".format(**self._about))
-
-    def _progress(self, done: int, total: int) -> None:
-        if done == total or done % max(total // 4, 1) == 0:
-            self.get_logger().info(f"loading: {done} of {total} tensors")
-
-    def _subscribe(self) -> None:
-        compressed = self.config.images == "compressed"
-        for camera, view in VIEWS.items():
-            topic = f"{camera}/color/image_raw" + ("/compressed" if compressed else "")
-            kind = CompressedImage if compressed else Image
-            self._count_raw(kind, topic, self._image_callback(view, compressed_to_rgb if compressed else raw_to_rgb))
-            self._count_raw(Image, f"{camera}/aligned_depth_to_color/image_raw", lambda data: None)
-        log = self.get_logger().warning
-        self._count_raw(JointState, "joint_states", thinned(self._on_joints, STATE_SPACING_NS, log), qos.STATE)
-        self._count_raw(PoseStamped, "arm/ee_pose", thinned(self._on_tcp, STATE_SPACING_NS, log), qos.STATE)
-        self.create_subscription(TaskState, "task/state", self._on_task, qos.LATCHED)
-
-    def _count_raw(
-        self, kind: type, topic: str, callback: Callable[[bytes], None], profile: object = qos.NEWEST
-    ) -> None:
-        self.received[topic] = 0
-
-        def counted(data: bytes) -> None:
-            self.received[topic] += 1
-            callback(data)
-
-        self.create_subscription(kind, topic, counted, profile, raw=True)
-
-    def _image_callback(self, view: str, decode: Callable[[bytes], NDArray[np.uint8]]) -> Callable[[bytes], None]:
-        def on_image(data: bytes) -> None:
-            self._assembler.add_image(view, stamp_of(data), lambda: decode(data))
-            if self._worker is not None:
-                self._worker.poke()
-
-        return on_image
-
-    def _on_joints(self, data: bytes) -> None:
-        self._assembler.add_state(convert.from_joint_state(deserialize_message(data, JointState)))
-
-    def _on_tcp(self, data: bytes) -> None:
-        message = deserialize_message(data, PoseStamped)
-        self._assembler.add_tcp(convert.from_time(message.header.stamp), convert.from_pose(message.pose))
-
-    def _on_task(self, message: TaskState) -> None:
-        if self._worker is not None:
-            running = message.state == "RUNNING" and self.active
-            self._worker.set_task(Task(message.task_id, message.instruction) if running else Task())
+        if self.active:
+            self.start()
+        self.publish_status()
 
     def start(self) -> None:
-        """Begin to work for tasks."""
+        """Begin to work for tasks; while it loads, as soon as it is ready."""
         if self._worker is not None:
             self._worker.start()
+            self._worker.set_task(self._task)
 
     def stop(self) -> None:
-        """Rest; the chunk that is being inferred is dropped."""
-        if self._worker is not None and not self._worker.stop():
+        """Rest; the chunk that is being inferred is dropped, and not waited for when it takes long."""
+        if self._worker is not None:
+            self._worker.stop(_PAUSE)
+
+    def close(self) -> None:
+        """Give the policy back; one that still loads gives up."""
+        self._inputs.close()
+        if self._worker is not None and not self._worker.stop(_END):
             self.get_logger().error("the policy's thread does not end; inference hangs")
+        elif self._worker is not None:
+            self._worker = None
+        if self._loader is not None and not self._loader.cancel():
+            self.get_logger().error("the load does not end")
+        self._loader, self._current, self._task = None, None, Task()
+
+    def _poke(self) -> None:
+        if self._worker is not None:
+            self._worker.poke()
+
+    def _on_refusal(self) -> None:
+        if self._worker is not None:
+            self._worker.forget_chunk()
+
+    def _on_task(self, message: TaskState) -> None:
+        self._task = Task(message.task_id, message.instruction) if message.state == "RUNNING" else Task()
+        if self._worker is not None and self.active:
+            self._worker.set_task(self._task)
+
+    def _on_confirm(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        worker = self._worker
+        response.success, response.message = worker.confirm() if worker else (False, "no policy is loaded")
+        return response
 
     def _deliver(self, chunk: ActionChunk) -> None:
         """In the worker's thread: one chunk and its views for people."""
         self._chunk.publish(convert.to_chunk(chunk))
-        self._current = (time.monotonic(), chunk)
+        self._current = chunk
         self._path.publish(convert.to_path(chunk))
-        attention, overlay = getattr(self._policy, "attention", None), getattr(self._policy, "overlay", None)
+        policy = self._loader.policy if self._loader is not None else None
+        attention, overlay = getattr(policy, "attention", None), getattr(policy, "overlay", None)
         if attention is not None:
             frame = f"{CAMERAS[0]}_color_optical_frame"
             self._attention.publish(convert.to_image(attention, "32FC1", chunk.stamp_ns, frame))
@@ -152,27 +150,31 @@ class PolicyNode(ManagedNode):
                 self._overlay.publish(convert.to_image(overlay(), "rgb8", chunk.stamp_ns, frame))
 
     def _publish_target(self) -> None:
-        """The step of the last chunk that is due now, until its last one is over."""
-        if self._current is None:
+        """The step of the last chunk that the driver follows now, by the age of its observation."""
+        chunk, now_ns = self._current, self.get_clock().now().nanoseconds
+        if chunk is None:
             return
-        began, chunk = self._current
-        step = int((time.monotonic() - began) / chunk.step_dt)
+        step = max(0, int((now_ns - chunk.stamp_ns) / 1e9 / chunk.step_dt))
         if step >= chunk.steps:
             self._current = None
             return
-        self._target.publish(convert.to_pose_stamped(chunk.pose(step), self.get_clock().now().nanoseconds))
+        self._target.publish(convert.to_pose_stamped(chunk.pose(step), now_ns))
         self._gripper.publish(Float32(data=float(chunk.gripper[step])))
 
     def _report(self) -> Report:
-        return self._worker.report if self._worker is not None else Report(*self._loading)
+        if self._worker is not None:
+            return self._worker.report
+        return Report(*self._loader.state) if self._loader is not None else Report("LOADING", "not configured")
 
     def publish_status(self) -> None:
-        """policy/status; also while inactive, so that a task is not given to a policy that loads."""
+        """policy/status, while the node is active; a task is not given to a policy that loads or failed to."""
         self._status.publish(to_status(self._report(), self._about, self.get_clock().now().to_msg()))
 
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
-        """State, counts and stage times [s]."""
-        return to_diagnosis(self._report(), self._about, self.config.duty)
+        """State, counts and stage times [s], and why no more was joined; also while the node is inactive."""
+        level, text, values = to_diagnosis(self._report(), self._about, self.config.duty)
+        joined = getattr(self._loader.policy if self._loader is not None else None, "joined", None)
+        return level, text, values if joined is None else {**values, "not_joined": joined.reason}
 
 
 def main() -> int:

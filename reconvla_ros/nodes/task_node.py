@@ -28,6 +28,7 @@ _DRIVER_TROUBLED = ("FAULT", "DISCONNECTED")
 _PATIENCE = 2.0  # [s]
 _ARM_SILENT = 1.0  # [s] without arm/status after which the driver counts as gone (it speaks at 10 Hz)
 _POLICY_SILENT = 5.0  # [s] without policy/status (1 Hz at least) after which a task has nobody working on it
+_POLICY_PATIENCE = 5.0  # [s] that a policy may be in FAULT (an inference that hangs may still return)
 
 
 class TaskNode(ManagedNode):
@@ -40,7 +41,7 @@ class TaskNode(ManagedNode):
         self._started_wall = self.get_clock().now().to_msg()
         self._arm: tuple[float, ArmStatus] | None = None
         self._policy: tuple[float, PolicyStatus] | None = None
-        self._arm_well = 0.0
+        self._arm_well = self._policy_well = 0.0
         self._chunks_before = 0
         self._state = self.publish_on(TaskState, "task/state", qos.LATCHED)
         self.create_service(TaskService, "task", self._on_task)
@@ -73,6 +74,8 @@ class TaskNode(ManagedNode):
 
     def _on_policy(self, message: PolicyStatus) -> None:
         self._policy = (time.monotonic(), message)
+        if message.state != "FAULT":
+            self._policy_well = time.monotonic()
 
     def _chunks_made(self) -> int:
         return max((self._policy[1].chunks if self._policy else 0) - self._chunks_before, 0)
@@ -154,6 +157,8 @@ class TaskNode(ManagedNode):
             reason = f"the arm is {self._arm[1].state} for {_PATIENCE:g} s: {self._arm[1].reason}"
         elif self._policy is None or now - self._policy[0] > _POLICY_SILENT:
             reason = "the policy went silent"
+        elif now - self._policy_well > _POLICY_PATIENCE:
+            reason = f"the policy is {self._policy[1].state} for {_POLICY_PATIENCE:g} s: {self._policy[1].reason}"
         if reason:
             self._machine.finish(False, reason)
             self.get_logger().error(f"task failed: {reason}")

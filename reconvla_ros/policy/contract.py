@@ -13,11 +13,18 @@ import yaml
 
 from reconvla_ros.config import Param, build, param, read_yaml
 from reconvla_ros.errors import ConfigError, ContractError, choices
-from reconvla_ros.model.images import CANVAS
+from reconvla_ros.model.config import ModelConfig
+from reconvla_ros.model.images import AS_SERVED, AS_TRAINED, CANVAS
 from reconvla_ros.model.tokenizer import QwenTokenizer
 from reconvla_ros.tables import GRIPPER_RANGES
 
 FILE_NAME = "contract.yaml"
+SHIPPED = Path(__file__).resolve().parent / "contracts"
+"""Contracts of public checkpoints that have none of their own; one is used only where it is named."""
+EMBODIMENT = "piper"
+"""The arm of this package. Numbers of another one never move it."""
+STITCHES = {"contract": None, "as_trained": AS_TRAINED, "as_served": AS_SERVED}
+"""Choices for the stitch heights: those of the contract, or one of the original's two."""
 KINDS = ("random", "trained", "unknown")
 SLOTS = (
     *("tcp_x", "tcp_y", "tcp_z", "tcp_roll", "tcp_pitch", "tcp_yaw", "gripper"),
@@ -41,7 +48,11 @@ class Contract:
     checkpoint_kind: str = param("unknown", "what the weights are", options=KINDS)
     chunk_steps: int = param(5, "steps of one answer", low=1, high=50)
     action_form: str = param("relative", "what xyz and Euler are relative to", options=("relative", "absolute"))
-    frame: str = param("base_link", "frame of positions, rotations and their steps", options=("base_link",))
+    frame: str = param(
+        "base_link",
+        "frame of positions, rotations and their steps; world: of a dataset's",
+        options=("base_link", "world"),
+    )
     rotation_form: str = param("extrinsic_xyz", "Euler convention, of actions and state", options=("extrinsic_xyz",))
     xyz_scale: float = param(0.02, "a relative xyz of 1", unit="m", low=1e-4, high=0.2)
     rotation_scale: float = param(0.05, "a relative Euler angle of 1", unit="rad", low=1e-4, high=1.0)
@@ -79,6 +90,8 @@ class Contract:
                 f"contract: stitch_base + stitch_wrist must be {CANVAS} px, got "
                 f"{self.stitch_base} + {self.stitch_wrist}"
             )
+        if self.embodiment == EMBODIMENT and self.frame != "base_link":
+            raise ContractError(f"contract: frame: {self.frame!r} is another arm's; a {EMBODIMENT} has 'base_link'")
         if self.gripper_sign == 0:
             raise ContractError("contract: gripper_sign must be 1 or -1, got 0")
         if self.gripper_open <= self.gripper_closed:
@@ -118,6 +131,40 @@ class Contract:
             raise ContractError(
                 f"contract contradicts the model: {self.bins} bins do not fit below id {self.vocab_base}"
             )
+        if self.splice_id >= self.vocab_base - self.bins:
+            raise ContractError(
+                f"contract contradicts the model: splice_id {self.splice_id} lies among the action ids "
+                f"{self.vocab_base - self.bins}..{self.vocab_base - 1} of {self.bins} bins"
+            )
+
+    def check_model(self, config: ModelConfig) -> None:
+        """Compare what the contract says about the network with the network.
+
+        Raises:
+            ContractError: names the key, what the contract and what the model says.
+        """
+        if self.vision_heads not in (0, config.vision.heads):
+            raise ContractError(
+                f"contract contradicts the model: vision_heads is {self.vision_heads}, the tower has {config.vision.heads}"
+            )
+        if self.vocab_base > config.language.vocab_rows:
+            raise ContractError(
+                f"contract contradicts the model: vocab_base is {self.vocab_base}, the tables have "
+                f"{config.language.vocab_rows} rows"
+            )
+
+    def stitched(self, choice: str) -> Contract:
+        """The same contract with the stitch heights of one of `STITCHES`.
+
+        Raises:
+            ContractError: no such choice.
+        """
+        if choice not in STITCHES:
+            raise ContractError(f"stitch: {choices(choice, STITCHES)}")
+        heights = STITCHES[choice]
+        if heights is None:
+            return self
+        return dataclasses.replace(self, stitch_base=heights[0], stitch_wrist=heights[1])
 
 
 def to_yaml(contract: Contract) -> str:
@@ -151,20 +198,54 @@ def from_mapping(values: Mapping[str, Any], where: str = FILE_NAME) -> Contract:
         raise ContractError(str(error)) from error
 
 
-def load_contract(folder: Path) -> Contract:
-    """The contract beside the weights in `folder`.
+def shipped() -> tuple[str, ...]:
+    """Names of the contracts that come with the package."""
+    return tuple(sorted(path.stem for path in SHIPPED.glob("*.yaml")))
 
-    Raises:
-        ContractError: it is missing (the message holds a template) or broken.
-    """
-    path = folder / FILE_NAME
-    if not path.is_file():
-        raise ContractError(
-            f"contract: {path} does not exist; without it nobody knows what the model's numbers mean and nothing may "
-            f"move. Write it from this template, for the data the checkpoint was trained on:\n{template()}"
-        )
+
+def _read(path: Path) -> Contract:
     try:
         values = read_yaml(path)
     except ConfigError as error:
         raise ContractError(f"contract: {error}") from error
     return from_mapping(values, str(path))
+
+
+def choose_contract(choice: str) -> Contract:
+    """A contract by the name of a shipped one, or by the path of a file.
+
+    Raises:
+        ContractError: neither is there, or the file is broken.
+    """
+    if choice in shipped():
+        return _read(SHIPPED / f"{choice}.yaml")
+    path = Path(choice).expanduser()
+    if not path.is_file():
+        raise ContractError(f"contract: {choices(choice, shipped())}, or the path of a file; {path} does not exist")
+    return _read(path)
+
+
+def load_contract(folder: Path, choice: str = "") -> Contract:
+    """The contract beside the weights in `folder`; for a checkpoint without one, the one that `choice` names.
+
+    Raises:
+        ContractError: it is missing (the message holds a template), broken, or `choice` contradicts it.
+    """
+    path = folder / FILE_NAME
+    chosen = choose_contract(choice) if choice else None
+    if path.is_file():
+        own = _read(path)
+        if chosen is not None and chosen != own:
+            keys = [f.name for f in dataclasses.fields(own) if getattr(own, f.name) != getattr(chosen, f.name)]
+            raise ContractError(
+                f"contract: {choice!r} was chosen, but {path} says otherwise about {', '.join(keys)}; the one beside the "
+                "weights holds, leave the parameter empty or correct the file"
+            )
+        return own
+    if chosen is not None:
+        return chosen
+    raise ContractError(
+        f"contract: {path} does not exist; without it nobody knows what the model's numbers mean and nothing may "
+        f"move. Choose one of those that come along by the parameter 'contract' ({', '.join(shipped())}), or write it "
+        f"from this template, for the data the checkpoint was trained on:\n{template()}"
+    )

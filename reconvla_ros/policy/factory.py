@@ -9,16 +9,19 @@ from pathlib import Path
 import torch
 
 from reconvla_ros.errors import ContractError
+from reconvla_ros.model.checkpoint import Hooks, list_tensors
+from reconvla_ros.model.hub import fetch, is_hub_id
+from reconvla_ros.model.model import load_model, pick_device, pick_dtype
+from reconvla_ros.policy.contract import EMBODIMENT, Contract, load_contract
 from reconvla_ros.policy.protocol import Policy
 from reconvla_ros.policy.random_checkpoint import make_checkpoint
-from reconvla_ros.policy.reconvla import Options, ReconVlaPolicy
+from reconvla_ros.policy.reconvla import ReconVlaPolicy, options_of
 from reconvla_ros.policy.scripted import ScriptedPolicy
 from reconvla_ros.policy.settings import PolicyConfig
 
 SCRIPTED = "scripted"
 DEMO = "demo"
 HOME_VARIABLE = "RECONVLA_HOME"
-EMBODIMENT = "piper"
 
 
 def demo_folder(seed: int = 0) -> Path:
@@ -29,11 +32,14 @@ def demo_folder(seed: int = 0) -> Path:
 
 
 def resolve_checkpoint(checkpoint: str, seed: int, say: Callable[[str], None] = lambda line: None) -> Path:
-    """The folder of a checkpoint by name; the demo's is made when it is not there yet (seconds, 45 MB).
+    """The folder of a checkpoint: a path, an id of the hub, or the demo's, which is made when missing (seconds, 45 MB).
 
     Raises:
         SetupError: the vocabulary's package is not installed, or the disk is full.
+        CheckpointError: an id of the hub that cannot be had.
     """
+    if is_hub_id(checkpoint):
+        return fetch(checkpoint, say)
     if checkpoint != DEMO:
         return Path(checkpoint).expanduser()
     folder = demo_folder(seed)
@@ -43,29 +49,55 @@ def resolve_checkpoint(checkpoint: str, seed: int, say: Callable[[str], None] = 
     return folder
 
 
+def contract_of(folder: Path, config: PolicyConfig) -> Contract:
+    """The contract that the parameters name for the checkpoint in `folder`, stitched as they say.
+
+    Raises:
+        ContractError: missing, broken, contradictory, or of another arm than the one that would move.
+    """
+    contract = load_contract(folder, config.contract).stitched(config.stitch)
+    require_embodiment(contract, config)
+    return contract
+
+
 def open_policy(
     config: PolicyConfig,
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], None] | None = None,
+    hooks: Hooks | None = None,
 ) -> Policy:
     """Load what the parameters name; `say` gets a line about what is done, `progress` (tensors done, in all).
+
+    `hooks`, instead of `progress`, get bytes and memory too and may call the load off; it may run in its own thread.
 
     Raises:
         ConfigError: a device that is not there.
         CheckpointError, ContractError: what is wrong with the folder.
+        Cancelled: `hooks.cancel` said so.
     """
     if config.policy == SCRIPTED:
         return ScriptedPolicy()
     torch.set_num_threads(config.threads)
+    device = pick_device(config.device)
+    dtype = pick_dtype(config.dtype, device)
     folder = resolve_checkpoint(config.checkpoint, config.seed, say)
-    options = Options(config.head, config.require_end, config.attention, config.attention_layer)
-    policy = ReconVlaPolicy.from_checkpoint(folder, config.device, config.dtype, options, progress)
-    if policy.contract.embodiment != EMBODIMENT and not config.simulated:
+    list_tensors(folder)  # names what is wrong with the folder before a contract is asked for
+    contract = contract_of(folder, config)
+    loaded = load_model(folder, device, dtype, contract.vision_heads, progress, hooks)
+    contract.check_model(loaded.model.config)
+    return ReconVlaPolicy(loaded, contract, options_of(config))
+
+
+def require_embodiment(contract: Contract, config: PolicyConfig) -> None:
+    """Refuse numbers that mean another arm, unless the arm is simulated.
+
+    Raises:
+        ContractError: names both.
+    """
+    if contract.embodiment != EMBODIMENT and not config.simulated:
         raise ContractError(
-            f"contract: embodiment is {policy.contract.embodiment!r}, this arm is {EMBODIMENT!r}; another one "
-            "runs in sim only"
+            f"contract: embodiment is {contract.embodiment!r}, this arm is {EMBODIMENT!r}; another one runs in sim only"
         )
-    return policy
 
 
 def describe(policy: Policy) -> dict[str, str]:

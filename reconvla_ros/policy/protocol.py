@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from reconvla_ros.policy.certainty import Certainty
 from reconvla_ros.types import ActionChunk, Observation
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What is under way while the next chunk is made, so that it can join it.
+
+    Attributes:
+        previous: newest chunk delivered for the same task; the driver follows it by its stamp and step time.
+        step_dt: step time that the next chunk will have [s].
+        arrival_ns: when the next chunk is expected at the driver, on the clock of the stamps [ns].
+    """
+
+    previous: ActionChunk
+    step_dt: float
+    arrival_ns: int
 
 
 @runtime_checkable
@@ -15,8 +32,11 @@ class Policy(Protocol):
         """Run once on made-up input, so that the first real chunk is not the slow one."""
         ...
 
-    def infer(self, observation: Observation) -> ActionChunk:
+    def infer(self, observation: Observation, plan: Plan | None = None) -> ActionChunk:
         """One chunk for one observation.
+
+        With a plan the chunk may begin with the steps that are committed already; then `prefix_steps` counts them and
+        `step_dt` is that of the plan. Otherwise `step_dt` is the nominal one.
 
         Raises:
             TokenGateError: the model's answer may not be executed; nothing of it is.
@@ -30,4 +50,14 @@ class Policy(Protocol):
     @property
     def timings(self) -> dict[str, float]:
         """Stages of the last `infer` [s], in order."""
+        ...
+
+    @property
+    def certainty(self) -> Certainty | None:
+        """How sure the last `infer` was of each step; None before the first."""
+        ...
+
+    @property
+    def passes(self) -> int:
+        """Forward passes of the decoder after the prefill in the last `infer`; 0 for a policy without a decoder."""
         ...

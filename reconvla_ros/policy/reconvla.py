@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from reconvla_ros.model.decode import HEADS, Decoded
+from reconvla_ros.errors import TokenGateError
+from reconvla_ros.model.decode import Decoded
 from reconvla_ros.model.engine import Engine, Mechanisms
 from reconvla_ros.model.images import normalise, resize_canvas, stitch
 from reconvla_ros.model.model import Loaded, load_model, pick_device, pick_dtype
 from reconvla_ros.model.prompt import IMAGE_ID, prompt_ids
 from reconvla_ros.model.tokens import ActionCodec
 from reconvla_ros.policy.actions import gripper_action_of, state_vector, to_targets
+from reconvla_ros.policy.certainty import Certainty
 from reconvla_ros.policy.contract import AXES, Contract, load_contract
+from reconvla_ros.policy.joining import Joined, join
 from reconvla_ros.policy.overlay import paint
+from reconvla_ros.policy.protocol import Plan
+from reconvla_ros.policy.settings import PREFIXES, PolicyConfig
 from reconvla_ros.types import ActionChunk, ArmState, Float, Observation, Pose
 
 STAGES = ("preprocess", "vision", "prefill", "decode")
@@ -47,16 +53,23 @@ class Options:
     """How the policy decodes.
 
     Attributes:
-        head: "certified" or "full", see model.decode; the answers are the same.
+        mechanisms: see model.engine; the answers are the same but for `weights`.
+        prefix: "auto" or "off": whether the steps that are committed already are forced upon the model.
         require_end: refuse an answer that does not end after its action tokens (one more step).
         attention: keep the attention of the last prompt position over the image.
         attention_layer: decoder layer it is taken from; -1 = the one at two thirds of the depth.
     """
 
-    head: str = HEADS[0]
+    mechanisms: Mechanisms = field(default_factory=Mechanisms)
+    prefix: str = PREFIXES[0]
     require_end: bool = False
     attention: bool = True
     attention_layer: int = -1
+
+
+def options_of(config: PolicyConfig) -> Options:
+    """The options that the parameters name."""
+    return Options(config.mechanisms, config.prefix, config.require_end, config.attention, config.attention_layer)
 
 
 class ReconVlaPolicy:
@@ -64,6 +77,10 @@ class ReconVlaPolicy:
 
     The confidence of a step is the smallest, over its seven tokens, of the softmax probability that the token taken
     has among all action ids.
+
+    Attributes:
+        engine: what answers its prompts.
+        joined: what the last answer took over from the chunk before it.
     """
 
     def __init__(self, loaded: Loaded, contract: Contract, options: Options | None = None) -> None:
@@ -71,13 +88,17 @@ class ReconVlaPolicy:
         self.loaded, self.contract, self.options = loaded, contract, options or Options()
         self.codec = ActionCodec(contract.vocab_base, contract.bins)
         end = loaded.tokenizer.end_id if self.options.require_end else None
-        mechanisms = Mechanisms(head=self.options.head)
-        self.engine = Engine(loaded.model, self.codec, contract.tokens, mechanisms, end, self._watch_layer())
+        self.engine = Engine(
+            loaded.model, self.codec, contract.tokens, self.options.mechanisms, end, self._watch_layer()
+        )
+        self.joined = Joined()
         self._sequence = 0
         self._gripper_action: float | None = None
         self._timings: dict[str, float] = {}
         self._attention: NDArray[np.float32] | None = None
         self._canvas: NDArray[np.uint8] | None = None
+        self._certainty: Certainty | None = None
+        self._passes = 0
 
     @classmethod
     def from_checkpoint(
@@ -110,6 +131,16 @@ class ReconVlaPolicy:
         return dict(self._timings)
 
     @property
+    def certainty(self) -> Certainty | None:
+        """How sure the last answer was of each step; None before the first."""
+        return self._certainty
+
+    @property
+    def passes(self) -> int:
+        """Forward passes of the decoder after the prefill, last answer."""
+        return self._passes
+
+    @property
     def attention(self) -> NDArray[np.float32] | None:
         """Attention of the last prompt position over the image (27, 27), summing to 1; None before the first answer."""
         return self._attention
@@ -125,35 +156,54 @@ class ReconVlaPolicy:
         self._gripper_action = None
 
     def warm_up(self) -> None:
-        """Run once on black images and the contract's mean state; changes no state but the timings."""
+        """Answer black images; changes no state but the timings.
+
+        On a GPU with every number of forced steps: each has shapes of its own, and the first time of a shape is slow.
+        What these weights say to such a picture is not judged.
+        """
         black = np.zeros((480, 640, 3), np.uint8)
         anchor = Pose(np.array([0.3, 0.0, 0.25]), np.array([0.0, 0.0, 0.0, 1.0]))
         arm = ArmState(0, np.zeros(6), np.zeros(6), np.zeros(6), 0.0)
-        self._answer(Observation(0, black, black, arm, anchor, "warm up", ""))
+        made_up = Observation(0, black, black, arm, anchor, "warm up", "")
+        for joined in self.rehearsals(self.loaded.model.device.type == "cuda"):
+            with contextlib.suppress(TokenGateError):
+                self._answer(made_up, joined)
 
-    def infer(self, observation: Observation) -> ActionChunk:
-        """One chunk for one observation.
+    def rehearsals(self, all_of_them: bool) -> list[Joined]:
+        """What warming up joins: nothing, and, if wanted, a chunk that stands still, after 0 .. T-1 forced steps."""
+        steps = self.contract.chunk_steps
+        still = tuple(int(i) for i in self.codec.encode(np.zeros(steps * AXES)))
+        return [Joined(), *(Joined(still, forced) for forced in range(steps if all_of_them else 0))]
+
+    def infer(self, observation: Observation, plan: Plan | None = None) -> ActionChunk:
+        """One chunk for one observation; with a plan it joins the chunk before.
 
         Raises:
             TokenGateError: the answer is not exactly the action tokens asked for.
             ReconVlaError: an instruction that pushes the image out of the prompt.
         """
-        decoded = self._answer(observation)
-        c = self.contract
+        c, joined = self.contract, Joined()
+        if plan is not None and plan.previous.task_id == observation.task_id:
+            force = self.options.prefix == "auto"
+            joined = join(plan, observation.stamp_ns, observation.tcp, c, self.codec, force)
+        decoded = self._answer(observation, joined)
         values = self.codec.decode(decoded.ids).reshape(c.chunk_steps, AXES)
         positions, quaternions, gripper = to_targets(values, observation.tcp, c)
         self._gripper_action = gripper_action_of(float(gripper[-1]), c)
+        self._certainty = Certainty.of_tokens(decoded.probability, decoded.margin, decoded.entropy, c.chunk_steps)
+        self._passes, self.joined = decoded.passes, joined
         chunk = ActionChunk(
             stamp_ns=observation.stamp_ns,
             task_id=observation.task_id,
             sequence=self._sequence,
-            step_dt=1.0 / c.rate,
+            step_dt=plan.step_dt if plan is not None and joined.forced else 1.0 / c.rate,
             anchor=observation.tcp,
             positions=positions,
             quaternions=quaternions,
             gripper=gripper,
-            confidence=decoded.probability.reshape(c.chunk_steps, AXES).min(axis=1),
+            confidence=self._certainty.probability,
             token_ids=decoded.ids,
+            prefix_steps=joined.forced,
         )
         self._sequence += 1
         return chunk
@@ -168,16 +218,16 @@ class ReconVlaPolicy:
         return [int(i) for i in self.codec.encode_state(state, c.state_mean, c.state_std)]
 
     @torch.inference_mode()
-    def _answer(self, observation: Observation) -> Decoded:
+    def _answer(self, observation: Observation, joined: Joined) -> Decoded:
         model, tokenizer, c = self.loaded.model, self.loaded.tokenizer, self.contract
         clock = _Clock(model.device)
         canvas = stitch(observation.base, observation.wrist, c.heights)
         image = torch.from_numpy(normalise(resize_canvas(canvas)))
         ids = prompt_ids(tokenizer, observation.instruction, self.state_ids(observation), c.prompt)
         clock.lap("preprocess")
-        features = model.encode_image(image)
+        features = self.engine.encode_image(image)
         clock.lap("vision")
-        decoded = self.engine.answer(ids, features, lap=clock.lap)
+        decoded = self.engine.answer(ids, features, joined.prefix, joined.draft, clock.lap)
         if decoded.attention is not None:
             start, side = ids.index(IMAGE_ID), model.config.vision.side
             weights = decoded.attention[start : start + side * side].view(side, side)

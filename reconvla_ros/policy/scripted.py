@@ -7,6 +7,8 @@ import time
 import numpy as np
 
 from reconvla_ros.errors import ConfigError
+from reconvla_ros.policy.certainty import Certainty
+from reconvla_ros.policy.protocol import Plan
 from reconvla_ros.types import ActionChunk, Observation, Pose
 
 
@@ -32,6 +34,16 @@ class ScriptedPolicy:
         """Stages of the last chunk [s]."""
         return dict(self._timings)
 
+    @property
+    def certainty(self) -> Certainty | None:
+        """A circle is never in doubt."""
+        return Certainty.complete(self.steps) if self._sequence else None
+
+    @property
+    def passes(self) -> int:
+        """There is no decoder."""
+        return 0
+
     def warm_up(self) -> None:
         """Nothing to warm up."""
 
@@ -39,8 +51,8 @@ class ScriptedPolicy:
         """The next observation begins a new circle."""
         self._start = None
 
-    def infer(self, observation: Observation) -> ActionChunk:
-        """The next steps along the circle."""
+    def infer(self, observation: Observation, plan: Plan | None = None) -> ActionChunk:
+        """The next steps along the circle, which joins itself."""
         began = time.monotonic()
         if self._start is None:
             self._start = (observation.stamp_ns, observation.tcp)

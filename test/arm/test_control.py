@@ -96,6 +96,17 @@ def test_a_chunk_moves_the_tcp_and_its_end_holds(bench: Bench) -> None:
     assert bench.arm.gripper == pytest.approx(0.05)
 
 
+def test_a_chunk_that_is_taken_back_ends_in_a_hold(bench: Bench) -> None:
+    assert bench.give((0.03, 0.0, -0.02)) == ""
+    bench.run(20)
+    assert bench.core.end_chunk("another").reason == "task_id"
+    assert bench.run(1)[0].decision.state is State.MOVING
+    assert bench.core.end_chunk("t").ok and bench.core.reasons["chunk_withdrawn"] == 1
+    bench.run(30)  # 0.15 s: it decelerates; the chunk would have gone on for 0.4 s
+    assert bench.last.decision.state is State.HOLDING and bench.core.reasons["chunk_end"] == 0
+    assert bench.give((0.0, 0.0, -0.02), sequence=9) == ""  # the task goes on
+
+
 def test_what_reaches_the_arm_keeps_every_limit(bench: Bench) -> None:
     rng = np.random.default_rng(3)
     for _ in range(40):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,14 @@ def test_a_target_that_moves_again_after_standing_is_an_old_command() -> None:
     assert outcome.last == pytest.approx((4 + 25 + 7) * TICK, abs=1e-6)
     # A pause shorter than STILL, as at a turn of direction, is none.
     assert judge(bus(stopping(4, after=10) + [1.0] * 7), WHEN, RULES).old == 0
+
+
+def test_what_is_still_in_force_may_pause() -> None:
+    """A chunk whose first step asks for next to nothing and whose second one moves is not an old one."""
+    moves = stopping(4, after=40) + [1.0] * 7
+    assert judge(bus(moves), WHEN, RULES).old == 7
+    assert judge(bus(moves), WHEN, replace(RULES, over=1.0)).old == 0
+    assert judge(bus(moves), WHEN, replace(RULES, over=0.01)).old == 7
 
 
 def test_motion_that_begins_late_after_an_immediate_stop_is_old_too() -> None:

@@ -10,34 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_checkpoint import SHARD_1, SHARD_2, edit_json, rewrite
 
 from reconvla_ros.errors import CheckpointError, ConfigError
-from reconvla_ros.model.checkpoint import INDEX, list_tensors, read_header
+from reconvla_ros.model.checkpoint import INDEX, list_tensors
 from reconvla_ros.model.model import Loaded, load_model, pick_device, pick_dtype
 from reconvla_ros.model.random_init import TOWER_FOLDER
+from reconvla_ros.model.safetensor import Reader, Stored, read_header
 
 CPU = torch.device("cpu")
 FIRST = "model.vision_tower.vision_tower.vision_model.encoder.layers.0"
-SHARD_1, SHARD_2 = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
-
-
-@pytest.fixture
-def copy(random_folder: Path, tmp_path: Path) -> Path:
-    """The random checkpoint again; its files are links, and a test replaces those it breaks."""
-    target = tmp_path / "checkpoint"
-    shutil.copytree(random_folder, target, copy_function=lambda src, dst: Path(dst).hardlink_to(src))
-    return target
-
-
-def rewrite(path: Path, text: str) -> None:
-    path.unlink()
-    path.write_text(text, encoding="utf-8")
-
-
-def edit_json(path: Path, change: Callable[[dict], object]) -> None:
-    data = json.loads(path.read_text(encoding="utf-8"))
-    change(data)
-    rewrite(path, json.dumps(data))
 
 
 def edit_shard(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
@@ -128,15 +110,13 @@ def test_training_only_tensors_are_listed_and_never_read(copy: Path, monkeypatch
     extra = {"model.pixel_decoder.pixel_decoder.x": torch.zeros(3), "model.mm_inv_projector.net.y": torch.zeros(3)}
     edit_shard(copy, lambda t: t.update(extra))
     read: list[str] = []
-    from reconvla_ros.model import checkpoint
+    inner = Reader.into
 
-    inner = checkpoint.read_tensors
+    def spy(self: Reader, tensor: Stored, out: torch.Tensor) -> None:
+        read.append(tensor.name)
+        inner(self, tensor, out)
 
-    def spy(stored: dict, names: list[str], device: torch.device) -> object:
-        read.extend(names)
-        return inner(stored, names, device)
-
-    monkeypatch.setattr(checkpoint, "read_tensors", spy)
+    monkeypatch.setattr(Reader, "into", spy)
     loaded = load(copy)
     assert set(extra) <= set(loaded.ignored)
     assert read and not set(extra) & set(read)

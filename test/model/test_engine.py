@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from reconvla_ros.errors import ConfigError, TokenGateError
+from reconvla_ros.errors import ConfigError, SetupError, TokenGateError
 from reconvla_ros.model.decode import HEADS, greedy
 from reconvla_ros.model.engine import DRAFTS, Engine, Mechanisms
 from reconvla_ros.model.images import pixels
@@ -140,6 +140,137 @@ def test_one_engine_answers_again_and_again(
         for question, answer in zip(questions, answers, strict=True):
             assert list(at_work.answer(*question).ids) == answer
             at_work.answer(*short)
+
+
+def drafts_of(answer: list[int], codec: ActionCodec) -> dict[str, list[int]]:
+    """Guesses of every kind, as a caller may come by them."""
+    rng = np.random.default_rng(5)
+    wrong = [codec.low + (i - codec.low + 1) % codec.bins for i in answer]
+    mixed = [a if rng.random() < 0.7 else w for a, w in zip(answer, wrong, strict=True)]
+    return {
+        "none": [],
+        "true": answer,
+        "wrong": wrong,
+        "mixed": mixed,
+        "late": wrong[:9] + answer[9:],
+        "last wrong": answer[:-1] + wrong[-1:],
+        "short": answer[:6],
+        "long": [*answer, *answer],
+        "no action in it": [*answer[:4], 1000, *answer[5:]],
+    }
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("draft", DRAFTS)
+def test_no_draft_changes_a_token(
+    draft: str, head: str, random_model: Loaded, codec: ActionCodec, questions: list[Question], answers: list[list[int]]
+) -> None:
+    at_work = engine(random_model, codec, draft=draft, head=head)
+    for question, answer in zip(questions[:2], answers, strict=False):
+        for name, guess in drafts_of(answer, codec).items():
+            assert list(at_work.answer(*question, draft=guess).ids) == answer, name
+            assert list(at_work.answer(*question, prefix=answer[:7], draft=guess[7:]).ids) == answer, name
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [("true", 0), ("wrong", 34), ("last wrong", 0), ("late", 20), ("short", 28), ("long", 0), ("no action in it", 30)],
+)
+def test_a_good_draft_saves_passes_and_a_bad_one_costs_none(
+    name: str,
+    most: int,
+    random_model: Loaded,
+    codec: ActionCodec,
+    questions: list[Question],
+    answers: list[list[int]],
+) -> None:
+    guess = drafts_of(answers[0], codec)[name]
+    assert engine(random_model, codec).answer(*questions[0], draft=guess).passes <= most
+
+
+def test_jacobi_from_its_own_answer_needs_no_pass(
+    random_model: Loaded, codec: ActionCodec, questions: list[Question], answers: list[list[int]]
+) -> None:
+    at_work = engine(random_model, codec, draft="jacobi")
+    assert at_work.answer(*questions[0], draft=answers[0]).passes == 0
+    assert 0 < at_work.answer(*questions[0]).passes < COUNT
+
+
+@pytest.mark.parametrize("draft", DRAFTS)
+def test_the_end_is_checked_behind_every_draft(
+    draft: str, random_model: Loaded, codec: ActionCodec, questions: list[Question], answers: list[list[int]]
+) -> None:
+    with torch.inference_mode():
+        end = greedy(random_model.model, random_model.model.embed(*questions[0]), COUNT + 1)[0][-1]
+    for guess in drafts_of(answers[0], codec).values():
+        for wanted in (end, end + 1):
+            at_work = Engine(random_model.model, codec, COUNT, Mechanisms(draft=draft), end_id=wanted)
+            for prefix in (answers[0][:3], answers[0]):
+                if wanted == end:
+                    assert list(at_work.answer(*questions[0], prefix, guess[len(prefix) :]).ids) == answers[0]
+                    continue
+                with pytest.raises(TokenGateError, match=f"must end with {wanted}, got {end}"):
+                    at_work.answer(*questions[0], prefix, guess[len(prefix) :])
+
+
+@pytest.mark.parametrize("draft", DRAFTS)
+def test_a_word_that_wins_behind_a_draft_refuses_the_chunk(
+    draft: str,
+    random_model: Loaded,
+    codec: ActionCodec,
+    questions: list[Question],
+    answers: list[list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, place = random_model.model, 12
+    with torch.inference_mode():
+        cache, _ = model.prefill(model.embed(*questions[0]), COUNT)
+        state = model.extend(answers[0][:place], cache)[-1]
+    weight = model.lm_head.weight.detach().clone()
+    weight[1000] = state * 10.0  # an ordinary word now wins there; the action rows are as they were
+    monkeypatch.setitem(model.lm_head._parameters, "weight", torch.nn.Parameter(weight, requires_grad=False))
+    with torch.inference_mode():
+        first = greedy(model, model.embed(*questions[0]), COUNT)[0].index(1000)
+    assert first <= place
+    for head in HEADS:
+        with pytest.raises(TokenGateError, match=rf"token {first} of 35 must be an action id .*, got 1000"):
+            engine(random_model, codec, draft=draft, head=head).answer(*questions[0], draft=answers[0])
+
+
+def test_an_image_that_is_not_finite_is_refused_and_leaves_nothing_behind(
+    random_model: Loaded, codec: ActionCodec, questions: list[Question], answers: list[list[int]]
+) -> None:
+    at_work = engine(random_model, codec)
+    ids, image = questions[0]
+    with pytest.raises(TokenGateError, match="logits of token 0 are not finite"):
+        at_work.answer(ids, torch.full_like(image, float("nan")), draft=answers[0])
+    assert at_work._cache is not None and bool(torch.isfinite(at_work._cache.keys).all())
+    assert list(at_work.answer(ids, image).ids) == answers[0]
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_memory_that_runs_out_names_what_would_fit(
+    error: Exception,
+    random_model: Loaded,
+    codec: ActionCodec,
+    questions: list[Question],
+    answers: list[list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at_work = engine(random_model, codec)
+
+    def exhausted(*_: object) -> Tensor:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(random_model.model, "prefill", exhausted)
+        with pytest.raises(
+            SetupError, match=r"8\d\d positions .* what would fit: dtype bfloat16.*weights int8.*device cpu"
+        ):
+            at_work.answer(*questions[0])
+    assert list(at_work.answer(*questions[0]).ids) == answers[0]  # and goes on when there is room again
 
 
 @pytest.mark.parametrize("name", ["head", "draft", "graphs", "weights"])

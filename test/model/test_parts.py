@@ -10,18 +10,21 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_checkpoint import SEED
 
 from reconvla_ros.errors import ConfigError, ReconVlaError, SetupError, ShapeError, TokenGateError
 from reconvla_ros.model import random_init
 from reconvla_ros.model.config import LanguageConfig, ModelConfig, VisionConfig
 from reconvla_ros.model.decode import decode_chunk
+from reconvla_ros.model.folder import plan_shards
 from reconvla_ros.model.images import AS_TRAINED, normalise, pixels, resize_canvas, stitch
 from reconvla_ros.model.layout import model_config
 from reconvla_ros.model.model import Loaded, ReconVla
 from reconvla_ros.model.prompt import IMAGE_ID, prompt_ids, splice_state
-from reconvla_ros.model.random_init import plan_shards, random_model, write_random
+from reconvla_ros.model.random_init import random_model, write_random
 from reconvla_ros.model.tokens import ActionCodec
 from reconvla_ros.model.vocabulary import read_ranks, split_token
+from reconvla_ros.policy.random_checkpoint import make_checkpoint
 
 CODEC = ActionCodec(151643)
 
@@ -130,7 +133,7 @@ def digest(folder: Path) -> dict[str, str]:
 
 
 def test_random_checkpoint_is_deterministic_and_small(random_folder: Path, tmp_path: Path) -> None:
-    write_random(tmp_path / "again", seed=3)
+    make_checkpoint(tmp_path / "again", seed=SEED)
     assert digest(tmp_path / "again") == digest(random_folder)
     size = sum(p.stat().st_size for p in random_folder.rglob("*") if p.is_file())
     assert size < 60e6
@@ -165,10 +168,9 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_shards_hold_every_name_once() -> None:
-    layout: dict[str, tuple[int, ...]] = dict.fromkeys("abcdefg", (10,))
-    layout["big"] = (1000,)
-    shards = plan_shards(layout, 2, 50)
-    assert [n for s in shards for n in s] == list(layout)
+    sizes = dict.fromkeys("abcdefg", 20) | {"big": 2000}
+    shards = plan_shards(sizes, 50)
+    assert [n for s in shards for n in s] == list(sizes)
     assert all(len(s) <= 2 for s in shards) and ["big"] in shards
 
 

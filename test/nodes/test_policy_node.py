@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,14 +17,20 @@ import pytest
 pytest.importorskip("reconvla_ros.msg", reason="needs the built workspace")
 
 import rclpy
+import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rclpy.serialization import serialize_message
 from reconvla_ros.msg import ActionChunk, PolicyStatus, TaskState
+from safetensors.torch import save_file
 from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_srvs.srv import Trigger
 
 from reconvla_ros.errors import ShapeError
 from reconvla_ros.nodes import convert, qos, serialized
+from reconvla_ros.policy.contract import template
 from reconvla_ros.types import ArmState, Pose
 
 CAMERAS = ("camera_base", "camera_wrist")
@@ -45,6 +52,7 @@ class World:
         self.joints, self.tcp = make(JointState, "joint_states", qos.STATE), make(PoseStamped, "arm/ee_pose", qos.STATE)
         self.task = make(TaskState, "task/state", qos.LATCHED)
         self.status: PolicyStatus | None = None
+        self.states: list[str] = []  # as they changed
         self.chunks: list[ActionChunk] = []
         self.targets: list[PoseStamped] = []
         self.pictures: dict[str, Image] = {}
@@ -59,6 +67,8 @@ class World:
 
     def _on_status(self, message: PolicyStatus) -> None:
         self.status = message
+        if not self.states or self.states[-1] != message.state:
+            self.states.append(message.state)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         self.counts = {v.key: v.value for v in message.status[0].values}
@@ -82,6 +92,21 @@ class World:
         while not condition():
             assert time.monotonic() < end, f"not reached; last status {self.status}"
             self.executor.spin_once(timeout_sec=0.05)
+
+    def call(self, kind: type, name: str, request: object) -> Any:
+        client = self.node.create_client(kind, name)
+        self.until(client.service_is_ready)
+        future = client.call_async(request)
+        self.until(future.done)
+        return future.result()
+
+    def transition(self, number: int) -> bool:
+        return bool(
+            self.call(ChangeState, "policy/change_state", ChangeState.Request(transition=Transition(id=number))).success
+        )
+
+    def is_state(self, state: str) -> bool:
+        return self.status is not None and self.status.state == state
 
     def close(self) -> None:
         self.node.destroy_node()
@@ -136,6 +161,12 @@ def test_a_task_from_start_to_end(world: World, start: Callable[..., subprocess.
     assert np.abs(planned - targets[0]).max(axis=1).min() < 1e-9
     world.until(lambda: world.status is not None and world.status.state == "RUNNING" and world.status.chunks > 0)
     assert world.status.stages[0] == "wait" and world.status.stages[-1] == "publish"
+    assert world.states[0] == "LOADING" and world.states.index("LOADING") < world.states.index("IDLE")
+    status = world.status
+    assert len(status.step_probability) == len(status.step_margin) == len(status.step_entropy) == 5
+    assert status.confidence_min == min(status.step_probability)
+    assert min(status.step_margin) >= 0.0 and max(status.step_entropy) <= np.log(256) + 1e-6
+    assert status.passes > 0
 
     world.say("CANCELED", "task-7")
     world.until(lambda: world.status is not None and world.status.state == "IDLE")
@@ -175,6 +206,77 @@ def test_bad_parameters_end_the_process(
 ) -> None:
     assert start(parameter).wait(40) == 2
     assert said in (tmp_path / "log").read_text()
+
+
+@pytest.mark.graph
+def test_a_checkpoint_that_cannot_be_loaded_is_a_fault_and_can_be_tried_again(
+    world: World, start: Callable[..., subprocess.Popen], tmp_path: Path
+) -> None:
+    """What is wrong shows only when it is read: the process stays, says why, and does not take part."""
+    folder = tmp_path / "hollow"
+    folder.mkdir()
+    (folder / "contract.yaml").write_text(template())
+    save_file({"x": torch.zeros(1)}, folder / "model.safetensors")
+    process = start(f"checkpoint:={folder}")
+    world.until(lambda: world.is_state("FAULT"))
+    assert world.status is not None and str(folder) in world.status.reason and world.status.checkpoint == str(folder)
+    assert "every task is refused" in (tmp_path / "log").read_text()
+    world.say("RUNNING", "task-1")
+    seen = int(world.counts.get("received:camera_base/color/image_raw", 0))
+    world.until(lambda: int(world.counts.get("received:camera_base/color/image_raw", 0)) > seen + 10)
+    assert world.is_state("FAULT") and not world.chunks
+    # As `ros2 lifecycle set` would: down, and up again.
+    for number in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP, Transition.TRANSITION_CONFIGURE):
+        assert world.transition(number), number
+    process.send_signal(signal.SIGINT)
+    assert process.wait(15) == 0
+
+
+@pytest.mark.graph
+def test_a_node_that_is_given_back_while_it_loads_can_load_again(
+    world: World, start: Callable[..., subprocess.Popen]
+) -> None:
+    start("autostart:=false", "rate:=10.0")
+    world.until(lambda: world.counts.get("active") == "False")
+    configure, cleanup = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP
+    assert world.transition(configure) and world.transition(cleanup)
+    assert world.transition(configure)
+    world.say("RUNNING", "task-3")  # before it is active, and before it is loaded
+    assert world.transition(Transition.TRANSITION_ACTIVATE)
+    world.until(lambda: bool(world.chunks))
+    assert world.states[0] in ("LOADING", "WARMING_UP")
+    # Each topic is heard once, although it was subscribed to twice: chunks come from one worker.
+    assert len({c.sequence for c in world.chunks}) == len(world.chunks)
+    assert world.transition(Transition.TRANSITION_DEACTIVATE) and world.transition(cleanup)
+
+
+@pytest.mark.graph
+def test_in_doubt_it_asks_a_person(world: World, start: Callable[..., subprocess.Popen]) -> None:
+    start("rate:=10.0", "low_confidence:=ask", "confidence_threshold:=0.9")  # random weights are never so sure
+    world.until(lambda: world.is_state("IDLE"))
+    assert not world.call(Trigger, "policy/confirm", Trigger.Request()).success
+    world.say("RUNNING", "task-5")
+    world.until(lambda: world.is_state("WAITING"))
+    assert world.status is not None
+    assert world.status.reason.startswith("low confidence: probability") and "policy/confirm" in world.status.reason
+    assert world.status.doubted == 1 and not world.chunks and min(world.status.step_probability) < 0.9
+    answer = world.call(Trigger, "policy/confirm", Trigger.Request())
+    assert answer.success and "task-5" in answer.message
+    world.until(lambda: len(world.chunks) >= 2)
+    assert {c.task_id for c in world.chunks} == {"task-5"}
+
+
+@pytest.mark.graph
+def test_inference_that_takes_too_long_stops_nothing_but_itself(
+    world: World, start: Callable[..., subprocess.Popen]
+) -> None:
+    start("rate:=10.0", "duty:=1.0", "inference_timeout:=0.05", "status_rate:=50.0")  # on a CPU it always does
+    world.until(lambda: world.is_state("IDLE"))
+    world.say("RUNNING", "task-1")
+    world.until(lambda: world.is_state("FAULT"))
+    assert world.status is not None and "inference stalled" in world.status.reason
+    world.until(lambda: world.status is not None and world.status.dropped >= 2)
+    assert not world.chunks
 
 
 def test_stamps_are_read_without_deserialising() -> None:

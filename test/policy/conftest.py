@@ -1,32 +1,15 @@
-"""One random checkpoint for the folder, and observations to feed policies with."""
+"""Observations to feed policies with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from reconvla_ros.model.model import Loaded, load_model
-from reconvla_ros.policy.random_checkpoint import make_checkpoint
 from reconvla_ros.types import ArmState, Observation, Pose
 
-torch.set_num_threads(1)
 Observe = Callable[..., Observation]
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("policy") / "checkpoint"
-    make_checkpoint(folder, seed=1)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def loaded(checkpoint: Path) -> Loaded:
-    return load_model(checkpoint, torch.device("cpu"), torch.float32)
 
 
 @pytest.fixture

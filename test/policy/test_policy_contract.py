@@ -9,7 +9,7 @@ import pytest
 
 from reconvla_ros.model.model import Loaded
 from reconvla_ros.policy.contract import load_contract
-from reconvla_ros.policy.protocol import Policy
+from reconvla_ros.policy.protocol import Plan, Policy
 from reconvla_ros.policy.reconvla import ReconVlaPolicy
 from reconvla_ros.policy.scripted import ScriptedPolicy
 from reconvla_ros.types import ActionChunk, Observation
@@ -48,6 +48,26 @@ def test_the_first_step_starts_near_the_anchor_and_no_step_jumps(policy: Policy,
     path = np.vstack((chunk.anchor.position, chunk.positions))
     assert np.linalg.norm(np.diff(path, axis=0), axis=1).max() <= 0.02 * np.sqrt(3) + 1e-9
     assert chunk.gripper.min() >= 0.0 and chunk.gripper.max() <= 0.10
+
+
+def test_it_says_how_sure_it_was_of_each_step(policy: Policy, observe: Observe) -> None:
+    assert policy.certainty is None and policy.passes == 0
+    chunk = policy.infer(observe())
+    sure = policy.certainty
+    assert sure is not None
+    assert sure.probability.shape == sure.margin.shape == sure.entropy.shape == (chunk.steps,)
+    assert np.array_equal(sure.probability, chunk.confidence)
+    assert np.all(sure.margin >= 0.0) and np.all(sure.entropy >= 0.0) and policy.passes >= 0
+
+
+def test_told_what_is_under_way_it_says_how_much_it_took_over(policy: Policy, observe: Observe) -> None:
+    first = policy.infer(observe())
+    later = observe(stamp_ns=first.stamp_ns + 100_000_000)
+    chunk = policy.infer(later, Plan(first, 0.3, later.stamp_ns + 100_000_000))
+    assert 0 <= chunk.prefix_steps < chunk.steps
+    assert chunk.step_dt == (0.3 if chunk.prefix_steps else first.step_dt)
+    over = policy.infer(observe(stamp_ns=first.stamp_ns + 900_000_000_000), Plan(first, 0.3, 0))
+    assert over.prefix_steps == 0
 
 
 def test_confidence_is_a_share(policy: Policy, observe: Observe) -> None:
