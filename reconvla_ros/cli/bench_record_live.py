@@ -16,6 +16,7 @@ from typing import Any
 
 from reconvla_ros.cli import places
 from reconvla_ros.cli.client import Client, connected, wait_until
+from reconvla_ros.cli.demo import wait_for_graph
 from reconvla_ros.cli.monitor import Monitor
 from reconvla_ros.cli.network import free_domain, free_udp_port
 from reconvla_ros.cli.supervise import Supervisor
@@ -86,8 +87,7 @@ def beside_graph(root: Path, seconds: float, policy: str, say: Callable[[str], N
         monitor = Monitor(client)
         supervisor.start(specs)
         supervisor.wait_ready(120.0)
-        if not wait_until(monitor.ready, 90.0):
-            raise SetupError(f"the graph did not get ready: {monitor.why_not_ready()}")
+        wait_for_graph(monitor)
         answer = client.call(Task, "task", Task.Request(instruction="bench", timeout=float(seconds + 60)))
         if not answer.accepted or not wait_until(monitor.moving, 60.0):
             raise SetupError(f"the arm did not move ({answer.message}): {monitor.why_not_moving()}")
