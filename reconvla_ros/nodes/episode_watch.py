@@ -54,6 +54,7 @@ class EpisodeWatch:
         """Whether the warning changed, and why the episode must end (empty: it goes on)."""
         now, opened = time.monotonic(), self._opened
         before = self.warning
+        self._parameters.poll()
         found = opened.findings()
         for finding in found:
             key = f"{finding.code} {finding.topic}"

@@ -115,33 +115,43 @@ class ParameterSnapshot:
     def __init__(self, node: Node, told: Callable[[str, Mapping[str, Any]], None]) -> None:
         self._node, self._told = node, told
         self._clients: list[Any] = []
+        self._waiting: list[tuple[str, Any, Any]] = []  # node, its lister and getter, not asked yet
+        self._closed = False
         self.values: dict[str, dict[str, Any]] = {}
-        for name, types in node.get_service_names_and_types():
+        for service, types in node.get_service_names_and_types():
             if types == ["rcl_interfaces/srv/ListParameters"]:
-                self._ask(name.rsplit("/", 1)[0])
+                of = service.rsplit("/", 1)[0]
+                lister = node.create_client(ListParameters, f"{of}/list_parameters")
+                getter = node.create_client(GetParameters, f"{of}/get_parameters")
+                self._clients += [lister, getter]
+                self._waiting.append((of.lstrip("/"), lister, getter))
 
-    def _ask(self, of: str) -> None:
-        lister = self._node.create_client(ListParameters, f"{of}/list_parameters")
-        getter = self._node.create_client(GetParameters, f"{of}/get_parameters")
-        self._clients += [lister, getter]
+    def poll(self) -> None:
+        """Ask those that are connected by now; a new client needs a moment for that."""
+        ready = [entry for entry in self._waiting if entry[1].service_is_ready() and entry[2].service_is_ready()]
+        for entry in ready:
+            self._waiting.remove(entry)
+            self._ask(*entry)
 
+    def _ask(self, of: str, lister: Any, getter: Any) -> None:
         def listed(future: Any) -> None:
-            names = list(future.result().result.names)
-            getter.call_async(GetParameters.Request(names=names)).add_done_callback(lambda f: got(names, f))
+            if not self._closed and future.exception() is None:
+                names = list(future.result().result.names)
+                getter.call_async(GetParameters.Request(names=names)).add_done_callback(lambda f: got(names, f))
 
         def got(names: list[str], future: Any) -> None:
-            values = {n: _plain(v) for n, v in zip(names, future.result().values, strict=False)}
-            self.values[of.lstrip("/")] = values
-            self._told(of.lstrip("/"), values)
+            if not self._closed and future.exception() is None:
+                self.values[of] = {n: _plain(v) for n, v in zip(names, future.result().values, strict=False)}
+                self._told(of, self.values[of])
 
-        if lister.service_is_ready():
-            lister.call_async(ListParameters.Request()).add_done_callback(listed)
+        lister.call_async(ListParameters.Request()).add_done_callback(listed)
 
     def close(self) -> None:
         """Ask no more; answers that have not come are not waited for."""
+        self._closed = True
         for client in self._clients:
             self._node.destroy_client(client)
-        self._clients = []
+        self._clients, self._waiting = [], []
 
 
 def _plain(value: ParameterValue) -> Any:
