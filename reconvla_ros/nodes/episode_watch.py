@@ -11,6 +11,7 @@ from rclpy.node import Node
 
 from reconvla_ros.errors import RecordingError
 from reconvla_ros.graph import CAMERAS
+from reconvla_ros.msg import RecordState
 from reconvla_ros.nodes.open_episode import OpenEpisode
 from reconvla_ros.nodes.provenance import ParameterSnapshot
 from reconvla_ros.recording.disk import DiskGuard
@@ -72,6 +73,20 @@ class EpisodeWatch:
             self._disk_at = now
             why = self._guard.problem(opened.summary().bytes)
         return self.warning != before, why
+
+    def fill(self, message: RecordState) -> None:
+        """Put the figures of the episode into record/state."""
+        opened = self._opened
+        summary, rates, dropped, gaps = opened.summary(), opened.rates(), opened.dropped(), opened.gaps()
+        message.instruction, message.bytes = opened.episode.instruction, summary.bytes
+        message.duration = (summary.end_ns - summary.start_ns) / 1e9
+        message.topics = list(summary.counts)
+        message.counts = list(summary.counts.values())
+        message.rates = [rates.get(name, 0.0) for name in summary.counts]
+        message.dropped = [dropped.get(name, 0) for name in summary.counts]
+        message.gaps = [gaps.get(name, 0) for name in summary.counts]
+        message.camera_skew = opened.skew
+        message.warning, message.findings = self.warning, self.findings
 
     def close(self) -> None:
         """Ask no more."""

@@ -168,19 +168,8 @@ class RecorderNode(ManagedNode):
         message.header.stamp = self.get_clock().now().to_msg()
         message.free_bytes = free(self._store.root)
         self._said_at = time.monotonic()
-        if opened is not None:
-            summary, rates, dropped = opened.summary(), opened.rates(), opened.dropped()
-            message.instruction, message.bytes = opened.episode.instruction, summary.bytes
-            message.duration = (summary.end_ns - summary.start_ns) / 1e9
-            message.topics = list(summary.counts)
-            message.counts = list(summary.counts.values())
-            message.rates = [rates.get(name, 0.0) for name in summary.counts]
-            message.dropped = [dropped.get(name, 0) for name in summary.counts]
-            gaps = opened.gaps()
-            message.gaps = [gaps.get(name, 0) for name in summary.counts]
-            message.camera_skew = opened.skew
         if self._watch is not None:
-            message.warning, message.findings = self._watch.warning, self._watch.findings
+            self._watch.fill(message)
         self._state.publish(message)
 
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
