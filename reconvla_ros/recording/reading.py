@@ -205,7 +205,7 @@ def rates_of(parameters: Mapping[str, Any]) -> dict[str, float]:
 
 
 def pictures(file: Path, topic: str, count: int) -> list[tuple[float, Float]]:
-    """`count` pictures of a colour topic spread over the bag: ([s] since the begin, (H, W, 3) RGB).
+    """`count` pictures of a colour topic spread over the bag, the last one included: ([s] since the begin, (H, W, 3) RGB).
 
     Raises:
         RecordingError: it cannot be read, or the topic is not in it.
@@ -219,8 +219,10 @@ def pictures(file: Path, topic: str, count: int) -> list[tuple[float, Float]]:
             raise RecordingError(f"bag {file}: no topic {choices(topic, full)}")
         begin, end = summary.statistics.message_start_time, summary.statistics.message_end_time
         for k in range(count):
-            at = begin + (end - begin) * k // max(count, 1)
-            for schema, channel, message in reader.iter_messages(full[topic], starting_at=at):
+            at, last = begin + (end - begin) * k // max(count - 1, 1), 0 < k == count - 1
+            for schema, channel, message in reader.iter_messages(
+                full[topic], starting_at=None if last else at, reverse=last
+            ):
                 decode = factory.decoder_for(channel.message_encoding, schema)
                 image = decode(message.data) if decode is not None else None
                 if image is not None:
