@@ -164,7 +164,7 @@ def _take(contents: Contents, audit: Auditor, name: str, log: int, message: Any)
         stamp, position = _stamp(message), np.asarray(message.position, dtype=np.float64)
         audit.note(name, stamp, log, log, bool(np.isfinite(position).all()))
         with contextlib.suppress(ObservationError, ShapeError):  # not finite: the audit has it
-            state = transforms.arm_state(stamp, message.name, position, message.velocity, message.effort)
+            state = transforms.arm_state(stamp, message.name, message.position, message.velocity, message.effort)
             contents.joints.append((stamp, state.position, state.gripper))
     elif name == "arm/ee_pose":
         pose = _pose(message.pose)

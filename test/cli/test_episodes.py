@@ -22,7 +22,7 @@ def run(root: Path, *words: str) -> int:
 
 def test_list_tells_state_flags_and_trash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, good = made.write(tmp_path, quality={"flags": ["gap"]}, dropped={"/tf": 2}, interventions=[["teleop", 0.1, 0.5]])
-    _, cut = made.write(tmp_path, change=lambda bag: (bag.flush(), bag._stream.close()))  # type: ignore[func-returns-value]
+    _, cut = made.write(tmp_path, change=made.crash)
     assert run(tmp_path, "list", "--json", str(tmp_path / "list.json")) == 0
     rows = {row["name"]: row for row in json.loads((tmp_path / "list.json").read_text())}
     assert (rows[good]["state"], rows[cut]["state"]) == ("ok", "cut")
@@ -80,7 +80,7 @@ def test_recover_mends_what_needs_it_and_leaves_what_is_recorded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made.write(tmp_path)
-    made.write(tmp_path, change=lambda bag: (bag.flush(), bag._stream.close()))  # type: ignore[func-returns-value]
+    made.write(tmp_path, change=made.crash)
     held: list[BagWriter] = []
     _, open_one = made.write(tmp_path, change=held.append)
     assert run(tmp_path, "recover") == 0

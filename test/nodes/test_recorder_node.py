@@ -251,6 +251,11 @@ class Robot:
                 self.tcp.publish(PoseStamped(header=self.header()))
                 self._client.executor.spin_once(timeout_sec=0.01)
 
+    def speaks_to_nobody(self) -> bool:
+        """Speak on; whether the recorder has ended the episode by itself."""
+        self.speak(5)
+        return not self._client.states[-1].recording
+
     def heard(self) -> bool:
         everyone = [*self.images.values(), self.joints, self.tcp]
         return all(publisher.get_subscription_count() for publisher in everyone)
@@ -287,7 +292,7 @@ def test_a_quota_ends_the_episode_whole_and_refuses_the_next(client: Client, rec
     recorder("quota_gb:=0.0005", "min_free_gb:=0.0")
     folder = Path(client.start(instruction="x").path)
     client.until(robot.heard, "the taps")
-    client.until(lambda: robot.speak(5) or not client.states[-1].recording, "the quota to end it")
+    client.until(robot.speaks_to_nobody, "the quota to end it")
     assert "disk quota: episodes in" in client.states[-1].warning
     assert state_of(folder) == "ok"
     assert json.loads((folder / "episode.json").read_text())["note"].startswith("disk quota")
@@ -323,7 +328,7 @@ def test_a_full_disk_is_named_and_nothing_that_was_written_is_lost(
     recorder(f"folder:={small_disk}", "min_free_gb:=0.0")
     folder = Path(client.start(instruction="x", operator_name="Ada").path)
     client.until(robot.heard, "the taps")
-    client.until(lambda: robot.speak(5) or not client.states[-1].recording, "the disk to be full")
+    client.until(robot.speaks_to_nobody, "the disk to be full")
     assert "No space left on device" in client.states[-1].warning
     sidecar = json.loads((folder / "episode.json").read_text())
     assert "No space left on device" in sidecar["note"]

@@ -29,12 +29,7 @@ def lines(file: Path) -> list[tuple[str, int, bytes]]:
 
 def crashed(root: Path) -> tuple[EpisodeStore, str]:
     """What a killed recorder leaves: chunks, no index, no metadata, a sidecar without an end."""
-
-    def cut(bag: BagWriter) -> None:
-        bag.flush()
-        bag._stream.close()
-
-    return made.write(root, change=cut)
+    return made.write(root, change=made.crash)
 
 
 def test_a_bag_without_an_index_is_made_whole(tmp_path: Path) -> None:

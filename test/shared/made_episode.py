@@ -71,7 +71,8 @@ def joints(at: int, value: float = 0.1) -> bytes:
 
 
 def pose(x: float) -> Any:
-    point = _make("geometry_msgs/msg/Point", x=x, y=0.0, z=0.2)
+    """Tool down, 0.1 m above the table: an arm reaches it for x in 0.15..0.33 m."""
+    point = _make("geometry_msgs/msg/Point", x=x, y=0.0, z=0.1)
     turn = _make("geometry_msgs/msg/Quaternion", x=0.0, y=1.0, z=0.0, w=0.0)
     return _make("geometry_msgs/msg/Pose", position=point, orientation=turn)
 
@@ -138,3 +139,9 @@ def write(
     store.finish(episode, outcome, AT + datetime.timedelta(seconds=2), counts=dict(done.counts), bytes=done.bytes,
                  duration=(done.end_ns - done.start_ns) / 1e9, started_ns=done.start_ns, **sidecar)  # fmt: skip
     return store, episode.name
+
+
+def crash(bag: BagWriter) -> None:
+    """For `write(change=...)`: the recorder is gone, after it handed everything to the system."""
+    bag.flush()
+    bag._stream.close()
