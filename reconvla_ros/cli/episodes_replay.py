@@ -190,7 +190,9 @@ def replay(plan: Plan, options: argparse.Namespace, scene: tuple[str, str]) -> d
         after = arm.refusals()
     stamps = np.array([at for at, _ in arm.path])
     off = compare(plan, (stamps - began) * options.speed, np.array([pose for _, pose in arm.path]))
-    reasons = {name: count - before.get(name, 0) for name, count in after.items() if count > before.get(name, 0)}
+    # Where the recording paused, and at its end, the driver holds: that is no judgement of the filter.
+    fresh = {name: count - before.get(name, 0) for name, count in after.items() if name != "command_end"}
+    reasons = {name: count for name, count in fresh.items() if count > 0}
     return {
         "targets": len(plan.times), "refused_in_recording": plan.refused, "seconds": round(plan.duration / options.speed, 2),
         "reasons": reasons, "samples": off.samples, "rms_mm": round(1e3 * off.rms, 3), "largest_mm": round(1e3 * off.largest, 3),
