@@ -11,13 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from reconvla_ros.cli import arguments, demo_attention, demo_report, places
+from reconvla_ros.cli import arguments, demo_attention, demo_episodes, demo_report, places
 from reconvla_ros.cli.client import Client, connected, wait_until
 from reconvla_ros.cli.monitor import Monitor
 from reconvla_ros.cli.network import free_domain, free_udp_port
 from reconvla_ros.cli.supervise import Supervisor
 from reconvla_ros.errors import ReconVlaError, SetupError
 from reconvla_ros.graph import CAMERAS, describe, resolve
+from reconvla_ros.recording.episode import OUTCOMES
 
 # Brought up by hand, so that the recorder is there before the first message and until after the last.
 _GATED = ("driver", *CAMERAS, "policy")
@@ -30,15 +31,24 @@ def _parse(words: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument(
         "--headless", action="store_true", help="no window; without it rviz2 is opened where there is one"
     )
-    parser.add_argument("--seconds", type=float, default=30.0, help="how long the task runs")
+    parser.add_argument("--seconds", type=float, help="how long the task runs [30; 10 an episode with --record]")
     parser.add_argument("--instruction", default="put fruit in bowl", help="what the policy is asked to do")
     parser.add_argument("--json", type=Path, help="write the report here too")
     parser.add_argument(
         "--contact-sheet", type=Path, default=Path("demo_contact_sheet.png"), help="where the pictures go"
     )
     parser.add_argument("--attention", type=Path, help="write a picture of where the model looked here")
+    parser.add_argument("--record", action="store_true", help="leave labelled episodes instead of one report")
+    parser.add_argument("--episodes", type=int, default=3, help="how many with --record [3]")
+    parser.add_argument(
+        "--outcome", default="failure", choices=OUTCOMES, help="their label [failure: the demo's policy is not trained]"
+    )
     parser.add_argument("--keep-domain", action="store_true", help="use ROS_DOMAIN_ID as it is instead of a free one")
     options = parser.parse_args(words)
+    if options.seconds is None:
+        options.seconds = 10.0 if options.record else 30.0
+    if not 1 <= options.episodes <= 1000:
+        raise SetupError(f"--episodes: must be in 1..1000, got {options.episodes}")
     if not 2.0 <= options.seconds <= 3600.0:
         raise SetupError(f"--seconds: must be in 2..3600, got {options.seconds:g}")
     given = arguments.split(options.launch)
@@ -79,16 +89,25 @@ def _bring_up(supervisor: Supervisor, client: Client, monitor: Monitor, specs: l
         _say("not every subscription was connected in time; the bag may lack the first messages")
     for name in _GATED:
         client.transition(name, "activate")
+    wait_for_graph(monitor)
+    return str(answer.path)
+
+
+def wait_for_graph(monitor: Monitor) -> None:
+    """Return when the policy is loaded and the arm waits at the ready position.
+
+    Raises:
+        SetupError: it did not come to that; says who was late.
+    """
     if not wait_until(lambda: monitor.policy_state() not in ("", "LOADING", "WARMING_UP"), _LOAD):
         raise SetupError(f"the policy did not load in {_LOAD:g} s: {monitor.why_not_ready()}")
     if monitor.policy_state() == "FAULT":
         raise SetupError(f"the policy could not be loaded: {monitor.why_not_ready()}")
     if not wait_until(monitor.ready, 60.0):
         raise SetupError(f"the graph did not get ready in 60 s: {monitor.why_not_ready()}")
-    return str(answer.path)
 
 
-def _begin_task(client: Client, monitor: Monitor, instruction: str, seconds: float) -> None:
+def begin_task(client: Client, monitor: Monitor, instruction: str, seconds: float) -> None:
     """Give the task; returns when the arm moves."""
     from reconvla_ros.srv import Task
 
@@ -108,7 +127,7 @@ def _begin_task(client: Client, monitor: Monitor, instruction: str, seconds: flo
         raise SetupError(f"the arm did not move within 60 s: {monitor.why_not_moving()}")
 
 
-def _let_run(supervisor: Supervisor, client: Client, seconds: float) -> None:
+def let_run(supervisor: Supervisor, client: Client, seconds: float) -> None:
     """Wait, then cancel the task. A process that ends on the way ends the demo."""
     from std_srvs.srv import Trigger
 
@@ -147,7 +166,7 @@ def _prepare(options: argparse.Namespace, given: dict[str, str]) -> dict[str, st
     given.setdefault("record_folder", str(places.state() / "demo"))
     given.setdefault("rviz", "false")
     values = resolve(given)
-    _check_disk(Path(values["record_folder"]), options.seconds)
+    _check_disk(Path(values["record_folder"]), options.seconds * (options.episodes if options.record else 1))
     return values
 
 
@@ -155,6 +174,8 @@ def main(words: list[str]) -> int:
     """Exit status 0 when the graph ran, the arm moved and the bag is whole."""
     options, given = _parse(words)
     values = _prepare(options, given)
+    if options.record:
+        return demo_episodes.run(options, values, options.seconds)
     begin = time.monotonic()
     setup = demo_report.setup_seconds(places.state())
     with demo_report.timed(setup, "checkpoint"):
@@ -170,9 +191,9 @@ def main(words: list[str]) -> int:
             bag = _bring_up(supervisor, client, monitor, describe(values))
         monitor.watch_processes({name: r.process.pid for name, r in supervisor.running.items()})
         with demo_report.timed(setup, "first_motion"):
-            _begin_task(client, monitor, options.instruction, options.seconds)
+            begin_task(client, monitor, options.instruction, options.seconds)
         setup["fresh_machine_to_moving_arm"] = round(sum(setup.values()), 1)
-        _let_run(supervisor, client, options.seconds)
+        let_run(supervisor, client, options.seconds)
         monitor.stop_watching()
         _wind_down(client)
     if rviz is not None:

@@ -12,16 +12,17 @@ COMMANDS = {
     "demo": ("reconvla_ros.cli.demo", "run the whole graph with a simulated arm and cameras, and report"),
     "up": ("reconvla_ros.cli.up", "bring the graph up and keep it up"),
     "task": ("reconvla_ros.cli.task", "give, watch or cancel a task of a running graph"),
-    "record": ("reconvla_ros.cli.record", "start or stop an episode of a running graph"),
-    "calibrate": ("reconvla_ros.cli.calibrate", "find where the cameras sit, or check that they still sit there"),
+    "record": ("reconvla_ros.cli.record", "start, stop, discard or relabel an episode of a running graph"),
+    "episodes": ("reconvla_ros.cli.episodes", "list, show, relabel, delete, verify, recover, replay what was recorded"),
     "teleop": ("reconvla_ros.cli.teleop", "steer the arm by hand: keyboard, gamepad, leader arm; record it"),
+    "calibrate": ("reconvla_ros.cli.calibrate", "find where the cameras sit, or check that they still sit there"),
     "make-checkpoint": ("reconvla_ros.cli.make_checkpoint", "write a random checkpoint in the original layout"),
     "export": ("reconvla_ros.cli.export", "strip a training checkpoint to what inference needs"),
     "replay-filter": (
         "reconvla_ros.cli.replay_filter",
         "what the filter would make of a recorded episode; no arm needed",
     ),
-    "bench": ("reconvla_ros.cli.bench", "measurements with a verdict: soak, driver, faults, policy"),
+    "bench": ("reconvla_ros.cli.bench", "measurements with a verdict: soak, driver, faults, policy, record"),
     "doctor": ("reconvla_ros.cli.doctor", "what is here, what is missing, and the remedy for each"),
 }
 

@@ -21,7 +21,7 @@ from rclpy.subscription import Subscription
 
 from reconvla_ros.errors import RecordingError
 from reconvla_ros.nodes import qos
-from reconvla_ros.recording.bag import TopicQos
+from reconvla_ros.recording.metadata import TopicQos
 from reconvla_ros.recording.schema import split_type
 from reconvla_ros.recording.session import Taken
 from reconvla_ros.recording.settings import RecordedTopic

@@ -7,12 +7,15 @@ Choices, each measured with `bench record`:
   buffer that is copied stays inside the cache; 16 MiB chunks were five times slower.
 * A CRC per chunk: it costs about 0.3 ms per MB (3 % of a core at 92 MB/s) and is the only thing that tells a page lost
   in a power cut from an image, so it stays on; `crc=False` drops it.
-* The chunk being filled is written out by `flush`; the caller does that twice a second, so a crash costs less than 1 s.
+* The chunk being filled is written out by `flush`, a few times a second, so a crash costs less than 1 s; `settle` puts
+  it on the disk, so a power cut costs less than 1 s more than that takes.
+* The file is locked while it is written: whoever recovers, deletes or lists episodes sees that somebody records.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,45 +27,11 @@ import yaml
 from mcap.writer import CompressionType, Writer
 
 from reconvla_ros.errors import RecordingError, choices
+from reconvla_ros.recording import metadata
+from reconvla_ros.recording.metadata import TopicQos
 from reconvla_ros.recording.schema import MessageSchema
 
-METADATA_FILE = "metadata.yaml"
 CHUNK_SIZE = 1 << 20
-# rosbag2 metadata version 8 (Iron, Jazzy): the newest one whose QoS text Humble, Jazzy and Kilted all read.
-METADATA_VERSION = 8
-# rmw's "infinite" as rosbag2 writes it.
-_INFINITE = {"sec": 9223372036, "nsec": 854775807}
-# Values of the rmw enumerations (rmw/types.h).
-_HISTORY = {"keep_last": 1, "keep_all": 2}
-_RELIABILITY = {"reliable": 1, "best_effort": 2}
-_DURABILITY = {"transient_local": 1, "volatile": 2}
-_LIVELINESS_AUTOMATIC = 1
-
-
-@dataclass(frozen=True)
-class TopicQos:
-    """What a publisher offers, as far as a player needs it to offer the same again."""
-
-    reliability: str = "reliable"
-    durability: str = "volatile"
-    depth: int = 10
-
-    def as_rosbag2(self) -> dict[str, Any]:
-        """The mapping rosbag2 stores up to metadata version 8."""
-        for name, known in (("reliability", _RELIABILITY), ("durability", _DURABILITY)):
-            if getattr(self, name) not in known:
-                raise RecordingError(f"qos.{name}: {choices(getattr(self, name), known)}")
-        return {
-            "history": _HISTORY["keep_last"],
-            "depth": self.depth,
-            "reliability": _RELIABILITY[self.reliability],
-            "durability": _DURABILITY[self.durability],
-            "deadline": dict(_INFINITE),
-            "lifespan": dict(_INFINITE),
-            "liveliness": _LIVELINESS_AUTOMATIC,
-            "liveliness_lease_duration": dict(_INFINITE),
-            "avoid_ros_namespace_conventions": False,
-        }
 
 
 @dataclass
@@ -108,6 +77,10 @@ class BagWriter:
         try:
             folder.mkdir(parents=True)
             self._stream = self.file.open("xb")
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(self._stream, fcntl.LOCK_EX)  # gone with the process, however it ends
+            metadata.sync_folder(folder)
+            metadata.sync_folder(folder.parent)
         except FileExistsError as error:
             raise RecordingError(f"bag folder {folder} exists already; nothing is overwritten") from error
         except OSError as error:
@@ -128,12 +101,12 @@ class BagWriter:
             if known.schema.name != schema.name:
                 raise RecordingError(f"topic {name} is recorded as {known.schema.name}, cannot become {schema.name}")
             return
-        qos_text = yaml.safe_dump([q.as_rosbag2() for q in qos], sort_keys=False).strip() if qos else ""
+        qos_text = metadata.qos_text(qos)
         if schema.name not in self._schemas:
             data = schema.text.encode()
             self._schemas[schema.name] = self._guard(self._writer.register_schema, schema.name, "ros2msg", data)
-        metadata = {"offered_qos_profiles": qos_text, "topic_type_hash": schema.type_hash}
-        channel = self._guard(self._writer.register_channel, name, "cdr", self._schemas[schema.name], metadata)
+        extra = {"offered_qos_profiles": qos_text, "topic_type_hash": schema.type_hash}
+        channel = self._guard(self._writer.register_channel, name, "cdr", self._schemas[schema.name], extra)
         self._topics[name] = _Topic(name, schema, qos_text, channel)
 
     def write(self, topic: str, data: bytes, log_ns: int, publish_ns: int, sequence: int = 0) -> None:
@@ -157,6 +130,10 @@ class BagWriter:
     def flush(self) -> None:
         """Hand everything written so far to the operating system; a crash of this process then loses none of it."""
         self._guard(self._writer.flush)
+
+    def add_note(self, name: str, values: Mapping[str, str]) -> None:
+        """Write a metadata record at once: words about the bag, inside it. Other readers show or skip it."""
+        self._guard(self._writer.add_metadata, name, dict(values))
 
     def settle(self) -> None:
         """Write to the disk what the operating system still holds, and let its memory go.
@@ -202,9 +179,7 @@ class BagWriter:
             self._guard(self._writer.finish)
             self._guard(self._stream.flush)
             self._guard(os.fsync, self._stream.fileno())
-            partial = self.folder / f".{METADATA_FILE}.part"
-            self._guard(partial.write_text, yaml.safe_dump(document, sort_keys=False), "utf-8")
-            self._guard(partial.replace, self.folder / METADATA_FILE)
+            self._guard(metadata.write_document, self.folder, document)
         finally:
             with contextlib.suppress(OSError):  # a full disk refuses the last buffer again; it was reported above
                 self._stream.close()
@@ -223,39 +198,11 @@ class BagWriter:
     def _metadata(self) -> dict[str, Any]:
         """metadata.yaml of rosbag2."""
         summary = self.summary()
-        count = sum(summary.counts.values())
-        start = {"nanoseconds_since_epoch": summary.start_ns}
-        duration = {"nanoseconds": summary.end_ns - summary.start_ns}
-        topics = [
-            {
-                "topic_metadata": {
-                    "name": topic.name,
-                    "type": topic.schema.name,
-                    "serialization_format": "cdr",
-                    "offered_qos_profiles": topic.qos_text,
-                    "type_description_hash": topic.schema.type_hash,
-                },
-                "message_count": topic.count,
-            }
-            for topic in self._topics.values()
+        lines = [
+            metadata.TopicLine(t.name, t.schema.name, t.schema.type_hash, t.qos_text, t.count)
+            for t in self._topics.values()
         ]
-        piece = {"path": self.file.name, "starting_time": start, "duration": duration, "message_count": count}
-        return {
-            "rosbag2_bagfile_information": {
-                "version": METADATA_VERSION,
-                "storage_identifier": "mcap",
-                "duration": duration,
-                "starting_time": start,
-                "message_count": count,
-                "topics_with_message_count": topics,
-                "compression_format": "",
-                "compression_mode": "",
-                "relative_file_paths": [self.file.name],
-                "files": [piece],
-                "custom_data": {},
-                "ros_distro": os.environ.get("ROS_DISTRO", "jazzy"),
-            }
-        }
+        return metadata.document(self.file.name, lines, summary.start_ns, summary.end_ns)
 
     def __enter__(self) -> BagWriter:
         return self

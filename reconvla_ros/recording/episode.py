@@ -6,6 +6,7 @@ still says what it was, and written again when it ends.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import re
@@ -16,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from reconvla_ros.errors import RecordingError, choices
+from reconvla_ros.recording.metadata import replace_file
 
 SIDECAR = "episode.json"
-SIDECAR_VERSION = 1
+SIDECAR_VERSION = 2
 OUTCOMES = ("success", "failure", "unlabeled")
 MAX_INSTRUCTION = 500  # as the task service
 DISCARDED = ".discarded-"
+RESERVE, _RESERVE_BYTES = ".reserve", 1 << 16  # room for the last sidecar on a disk that is full by then
+TRASH = ".trash"  # where `delete` moves episodes; `purge` empties it
 _SLUG_LENGTH = 40
 
 
@@ -38,6 +42,13 @@ class Episode:
         bytes: serialised [B].
         note: what went wrong, if anything.
         software: versions of what wrote it.
+        contract_digest: of the policy's contract while it was recorded; empty without a policy.
+        checkpoint: of that policy.
+        calibration: `cameras`: intrinsics as the camera said them, by topic; `frames`: fixed transforms as tf_static said them.
+        parameters: of every node that answered, by node.
+        quality: what the audit found, as `Auditor.quality` gives it.
+        interventions: spans in which a person had the lease: [source, begin, end] with times [s] since `started_ns`.
+        started_ns: log time of the first message [ns]; 0 when there is none.
         version: of this layout.
     """
 
@@ -54,6 +65,13 @@ class Episode:
     bytes: int = 0
     note: str = ""
     software: Mapping[str, str] = field(default_factory=dict)
+    contract_digest: str = ""
+    checkpoint: str = ""
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    quality: Mapping[str, Any] = field(default_factory=dict)
+    interventions: Sequence[Sequence[Any]] = ()
+    started_ns: int = 0
     version: int = SIDECAR_VERSION
 
 
@@ -68,6 +86,18 @@ def check_outcome(outcome: str) -> str:
     return outcome or "unlabeled"
 
 
+def check_instruction(instruction: str) -> str:
+    """The instruction without blanks around it.
+
+    Raises:
+        RecordingError: empty or too long.
+    """
+    text = instruction.strip()
+    if not 1 <= len(text) <= MAX_INSTRUCTION:
+        raise RecordingError(f"instruction: must have 1 to {MAX_INSTRUCTION} characters, got {len(text)}")
+    return text
+
+
 def episode_name(instruction: str, at: datetime.datetime) -> str:
     """`20260131T142501Z_put-fruit-in-bowl`: sorts by time and says what it is."""
     slug = re.sub(r"[^a-z0-9]+", "-", instruction.lower())[:_SLUG_LENGTH].strip("-")
@@ -80,10 +110,8 @@ def write_sidecar(folder: Path, episode: Episode) -> None:
     Raises:
         RecordingError: the folder cannot be written.
     """
-    partial = folder / f".{SIDECAR}.part"
     try:
-        partial.write_text(json.dumps(asdict(episode), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        partial.replace(folder / SIDECAR)
+        replace_file(folder / SIDECAR, json.dumps(asdict(episode), indent=2, ensure_ascii=False) + "\n")
     except OSError as error:
         raise RecordingError(f"sidecar {folder / SIDECAR} cannot be written: {error.strerror}") from error
 
@@ -101,6 +129,8 @@ def read_sidecar(folder: Path) -> Episode:
         raise RecordingError(f"{path} cannot be read: {error}") from error
     if not isinstance(data, dict):
         raise RecordingError(f"{path}: expected a mapping, got {type(data).__name__}")
+    if isinstance(data.get("version"), int) and data["version"] > SIDECAR_VERSION:
+        raise RecordingError(f"{path}: version {data['version']}, this software knows up to {SIDECAR_VERSION}")
     known = Episode.__dataclass_fields__
     for key in data:
         if key not in known:
@@ -121,22 +151,23 @@ class EpisodeStore:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def plan(self, instruction: str, operator: str, tags: Sequence[str], at: datetime.datetime) -> Episode:
+    def plan(
+        self, instruction: str, operator: str, tags: Sequence[str], at: datetime.datetime,
+        software: Mapping[str, str] | None = None,
+    ) -> Episode:  # fmt: skip
         """A new episode with a free name; nothing is written yet.
 
         Raises:
             RecordingError: the instruction is empty or too long.
         """
-        text = instruction.strip()
-        if not 1 <= len(text) <= MAX_INSTRUCTION:
-            raise RecordingError(f"instruction: must have 1 to {MAX_INSTRUCTION} characters, got {len(text)}")
+        text = check_instruction(instruction)
         base = episode_name(text, at)
         name, n = base, 1
         while (self.root / name).exists():
             n += 1
             name = f"{base}-{n}"
         started = at.astimezone(datetime.timezone.utc).isoformat(timespec="milliseconds")
-        return Episode(name=name, instruction=text, operator=operator.strip(), tags=tuple(tags), started=started)
+        return Episode(name, text, operator.strip(), tuple(tags), started=started, software=dict(software or {}))
 
     def folder(self, episode: Episode) -> Path:
         """Where it lives."""
@@ -144,25 +175,98 @@ class EpisodeStore:
 
     def begin(self, episode: Episode) -> None:
         """Write the first sidecar; the bag writer has made the folder."""
-        write_sidecar(self.folder(episode), episode)
+        folder = self.folder(episode)
+        write_sidecar(folder, episode)
+        try:
+            (folder / RESERVE).write_bytes(bytes(_RESERVE_BYTES))
+        except OSError as error:
+            raise RecordingError(f"episode {folder} cannot be written: {error.strerror}") from error
 
     def finish(self, episode: Episode, outcome: str, at: datetime.datetime, **figures: Any) -> Episode:
         """Write the sidecar again with the outcome, the end and `figures` (counts, dropped, bytes, duration, note)."""
         ended = at.astimezone(datetime.timezone.utc).isoformat(timespec="milliseconds")
         done = replace(episode, outcome=check_outcome(outcome), ended=ended, **figures)
+        (self.folder(done) / RESERVE).unlink(missing_ok=True)
         write_sidecar(self.folder(done), done)
         return done
 
-    def relabel(self, name: str, outcome: str) -> Episode:
-        """Change the outcome of an episode on disk.
+    def relabel(self, name: str, outcome: str = "", instruction: str = "", tags: Sequence[str] = ()) -> Episode:
+        """Change what an episode on disk says of itself; what is empty stays as it is.
 
         Raises:
-            RecordingError: no such episode, unknown outcome.
+            RecordingError: no such episode, unknown outcome, instruction too long, or nothing to change.
         """
-        folder = self._existing(name)
-        changed = replace(read_sidecar(folder), outcome=check_outcome(outcome))
+        if not (outcome or instruction or tags):
+            raise RecordingError(f"relabel {name}: give an outcome ({', '.join(OUTCOMES)}), an instruction or tags")
+        folder = self.existing(name)
+        was = read_sidecar(folder)
+        changed = replace(
+            was,
+            outcome=check_outcome(outcome) if outcome else was.outcome,
+            instruction=check_instruction(instruction) if instruction else was.instruction,
+            tags=tuple(dict.fromkeys([*was.tags, *tags])),
+        )
         write_sidecar(folder, changed)
         return changed
+
+    def delete(self, name: str) -> Path:
+        """Move an episode to the trash folder, in one step; `restore` brings it back, `purge` deletes it for good.
+
+        Raises:
+            RecordingError: no such episode, or the file system refuses.
+        """
+        folder, trash = self.existing(name), self.root / TRASH
+        grave, n = trash / name, 1
+        try:
+            trash.mkdir(exist_ok=True)
+            while grave.exists():
+                n += 1
+                grave = trash / f"{name}-{n}"
+            folder.rename(grave)
+        except OSError as error:
+            raise RecordingError(f"episode {folder} cannot be deleted: {error.strerror}") from error
+        return grave
+
+    def restore(self, name: str) -> Path:
+        """Bring an episode back from the trash.
+
+        Raises:
+            RecordingError: it is not in the trash, its name is taken, or the file system refuses.
+        """
+        grave, folder = self.root / TRASH / name, self.root / name
+        held = self.trashed()
+        if name not in held:
+            raise RecordingError(f"episode {choices(name, held[-10:])} is not in {self.root / TRASH}")
+        if folder.exists():
+            raise RecordingError(f"episode {folder} exists; nothing is overwritten")
+        try:
+            grave.rename(folder)
+        except OSError as error:
+            raise RecordingError(f"episode {grave} cannot be restored: {error.strerror}") from error
+        return folder
+
+    def trashed(self) -> list[str]:
+        """Episodes in the trash, oldest first."""
+        trash = self.root / TRASH
+        return sorted(p.name for p in trash.iterdir() if p.is_dir()) if trash.is_dir() else []
+
+    def purge(self) -> int:
+        """Delete what is in the trash, and what a discard that was cut short left; returns how many.
+
+        Raises:
+            RecordingError: the file system refuses.
+        """
+        graves = [self.root / TRASH / name for name in self.trashed()]
+        if self.root.is_dir():
+            graves += [p for p in self.root.iterdir() if p.name.startswith(DISCARDED)]
+        for grave in graves:
+            try:
+                shutil.rmtree(grave)
+            except OSError as error:
+                raise RecordingError(f"{grave} cannot be deleted: {error.strerror}") from error
+        with contextlib.suppress(OSError):
+            (self.root / TRASH).rmdir()
+        return len(graves)
 
     def discard(self, name: str) -> None:
         """Rename, then delete: a crash half-way leaves a hidden folder, never half an episode under its name.
@@ -170,7 +274,7 @@ class EpisodeStore:
         Raises:
             RecordingError: no such episode, or the file system refuses.
         """
-        folder = self._existing(name)
+        folder = self.existing(name)
         grave = folder.with_name(DISCARDED + folder.name)
         try:
             folder.rename(grave)
@@ -179,13 +283,19 @@ class EpisodeStore:
             raise RecordingError(f"episode {folder} cannot be deleted: {error.strerror}") from error
 
     def names(self) -> list[str]:
-        """Episodes on disk, oldest first."""
+        """Episodes on disk, oldest first; a folder that a crash left with a bag and no sidecar counts too."""
         if not self.root.is_dir():
             return []
-        return sorted(p.name for p in self.root.iterdir() if (p / SIDECAR).is_file() and not p.name.startswith("."))
+        folders = [p for p in self.root.iterdir() if not p.name.startswith(".")]
+        return sorted(p.name for p in folders if (p / SIDECAR).is_file() or next(p.glob("*.mcap"), None) is not None)
 
-    def _existing(self, name: str) -> Path:
+    def existing(self, name: str) -> Path:
+        """The folder of an episode.
+
+        Raises:
+            RecordingError: there is none of that name.
+        """
         folder = self.root / name
-        if name.startswith(".") or "/" in name or not (folder / SIDECAR).is_file():
+        if name not in self.names():
             raise RecordingError(f"episode {choices(name, self.names()[-10:])} is not in {self.root}")
         return folder

@@ -8,10 +8,16 @@ from pathlib import Path
 from reconvla_ros import graph
 from reconvla_ros.config import param
 from reconvla_ros.errors import ConfigError, choices
+from reconvla_ros.recording.audit import AuditLimits
 from reconvla_ros.recording.schema import split_type
 
 WORDS = ("latched",)
 RECORDER_TOPIC = "record/state"  # what the recorder says itself; recording it would change it
+COLOR, DEPTH = "color/image_raw", "aligned_depth_to_color/image_raw"  # of one camera
+COLORS = tuple(f"{camera}/{COLOR}" for camera in graph.CAMERAS)
+IMAGES = tuple(f"{camera}/{kind}" for camera in graph.CAMERAS for kind in (COLOR, DEPTH))  # what the audit watches
+STATES = ("joint_states", "arm/ee_pose")
+CALIBRATION = tuple(f"{camera}/color/camera_info" for camera in graph.CAMERAS)
 
 
 @dataclass(frozen=True)
@@ -28,12 +34,33 @@ class RecorderConfig:
     queue_mb: int = param(256, "messages waiting for the disk; beyond it they are dropped and counted", unit="MB",
                           low=16, high=8192)  # fmt: skip
     poll_period: float = param(0.005, "how often the middleware's queues are emptied", unit="s", low=0.001, high=0.1)
-    flush_period: float = param(0.5, "most that a crash may cost", unit="s", low=0.05, high=1.0)
+    flush_period: float = param(0.4, "most that a crash may cost", unit="s", low=0.05, high=1.0)
     match_timeout: float = param(2.0, "longest that record/start waits for publishers to match", unit="s", low=0.0,
                                  high=30.0)  # fmt: skip
     drain: float = param(0.3, "how long record/stop still takes what was published before it", unit="s", low=0.0,
                          high=5.0)  # fmt: skip
     state_rate: float = param(2.0, "how often record/state is published while recording", unit="Hz", low=0.1, high=20.0)
+    quota_gb: float = param(0.0, "most that all episodes together may take; 0 = no bound", unit="GB", low=0.0,
+                            high=1e6)  # fmt: skip
+    min_free_gb: float = param(
+        2.0, "what stays free on the disk: below it recording ends", unit="GB", low=0.0, high=1e4
+    )
+    silent_after: float = param(0.25, "a watched stream that is silent so long, or three of its periods, is warned of",
+                                unit="s", low=0.05, high=0.35)  # fmt: skip
+    gap_factor: float = param(1.8, "an interval of so many periods is a gap", low=1.1, high=10.0)
+    slow_factor: float = param(1.25, "a camera whose mean period is so many times the expected one is slow", low=1.05,
+                               high=10.0)  # fmt: skip
+    skew: float = param(0.05, "largest distance of the two cameras' stamps", unit="s", low=0.001, high=1.0)
+    image_stale: float = param(0.5, "oldest image, by its stamp, that is not warned of", unit="s", low=0.01, high=10.0)
+    state_stale: float = param(0.1, "oldest joint state, by its stamp, that is not warned of", unit="s", low=0.005,
+                               high=10.0)  # fmt: skip
+
+    @property
+    def audit(self) -> AuditLimits:
+        """The bounds of the live audit."""
+        return AuditLimits(
+            self.silent_after, self.gap_factor, self.slow_factor, self.skew, self.image_stale, self.state_stale
+        )
 
 
 @dataclass(frozen=True)

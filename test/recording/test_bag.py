@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from reconvla_ros.errors import RecordingError
-from reconvla_ros.recording.bag import BagWriter, TopicQos
+from reconvla_ros.recording.bag import BagWriter
+from reconvla_ros.recording.metadata import TopicQos
 from reconvla_ros.recording.schema import MessageSchema
 
 mcap_reader = pytest.importorskip("mcap.reader")

@@ -111,3 +111,53 @@ def test_bad_sidecars_are_named(tmp_path: Path) -> None:
         with pytest.raises(RecordingError, match=message):
             read_sidecar(tmp_path / name)
     assert store.names() == [name]
+
+
+def test_delete_is_a_rename_that_can_be_undone(tmp_path: Path) -> None:
+    store, name = begin(tmp_path)
+    (tmp_path / name / "big.mcap").write_bytes(b"x")
+    store.delete(name)
+    assert (store.names(), store.trashed()) == ([], [name])
+    assert store.restore(name) == tmp_path / name
+    assert (store.names(), store.trashed()) == ([name], [])
+    store.delete(name)
+    _, again = begin(tmp_path)
+    assert again == name
+    with pytest.raises(RecordingError, match="exists; nothing is overwritten"):
+        store.restore(name)
+    store.delete(again)
+    assert store.trashed() == [name, f"{name}-2"]
+    (tmp_path / ".discarded-old").mkdir()  # a discard that was cut short
+    assert store.purge() == 3
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RecordingError, match="is not in"):
+        store.restore(name)
+
+
+def test_relabel_changes_what_is_given_and_keeps_the_rest(tmp_path: Path) -> None:
+    store, name = begin(tmp_path)
+    changed = store.relabel(name, "success", "put lime in bowl", ["good", "demo"])
+    assert (changed.outcome, changed.instruction, changed.tags) == ("success", "put lime in bowl", ("demo", "good"))
+    assert store.relabel(name, tags=["late"]).outcome == "success"
+    with pytest.raises(RecordingError, match="give an outcome"):
+        store.relabel(name)
+    with pytest.raises(RecordingError, match="1 to 500"):
+        store.relabel(name, instruction="x" * 501)
+    assert read_sidecar(tmp_path / name).instruction == "put lime in bowl"
+
+
+def test_a_sidecar_of_version_1_can_still_be_read(tmp_path: Path) -> None:
+    _, name = begin(tmp_path)
+    path = tmp_path / name / "episode.json"
+    new = ("contract_digest", "checkpoint", "calibration", "parameters", "quality", "interventions", "started_ns")
+    data = {key: value for key, value in json.loads(path.read_text()).items() if key not in new}
+    path.write_text(json.dumps({**data, "version": 1}))
+    assert (read_sidecar(tmp_path / name).version, read_sidecar(tmp_path / name).contract_digest) == (1, "")
+
+
+def test_a_sidecar_of_a_version_to_come_is_refused(tmp_path: Path) -> None:
+    _, name = begin(tmp_path)
+    path = tmp_path / name / "episode.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 99}))
+    with pytest.raises(RecordingError, match="version 99, this software knows up to 2"):
+        read_sidecar(tmp_path / name)
