@@ -256,9 +256,7 @@ class EpisodeStore:
         Raises:
             RecordingError: the file system refuses.
         """
-        graves = [self.root / TRASH / name for name in self.trashed()]
-        if self.root.is_dir():
-            graves += [p for p in self.root.iterdir() if p.name.startswith(DISCARDED)]
+        graves = [self.root / TRASH / name for name in self.trashed()] + list(self.root.glob(f"{DISCARDED}*"))
         for grave in graves:
             try:
                 shutil.rmtree(grave)
