@@ -134,6 +134,10 @@ def run(names: tuple[str, ...], settings: Settings, progress: Progress = lambda 
             result[name] = BENCHES[name].load()(settings, progress)
         except SetupError as error:
             result[name] = {"ratio": None, "skipped": str(error)}
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("reconvla_ros"):
+                raise  # a mistake of ours
+            result[name] = {"ratio": None, "skipped": f"needs {error.name}: pip install {error.name}"}
         progress(line(name, result[name]))
     return result
 
@@ -174,6 +178,9 @@ def line(name: str, entry: dict[str, Any]) -> str:
         times = f"ours {entry['ours_ms']:10.3f} ms  other {entry['other_ms']:10.3f} ms"
     extremes = f"({entry.get('ratio_min', entry['ratio']):.2f}..{entry.get('ratio_max', entry['ratio']):.2f})"
     bound = entry.get("bound", "")
+    broken = [part for part, figure in entry.get("parts", {}).items() if figure.get("kept") is False]
+    if len(entry.get("parts", {})) > 1 and broken:
+        times += "  not kept: " + ", ".join(broken)
     return f"{name:<10} {entry['ratio']:7.3f} {extremes:<16} {bound:<9} {verdict:<9} {times}".rstrip()
 
 

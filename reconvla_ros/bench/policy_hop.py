@@ -103,6 +103,10 @@ class Receiver:
             raise SetupError(f"B9: nothing came over {self.side} within {_PATIENCE:g} s")
         return self._outlet.readline().decode()
 
+    def heard(self, seconds: float) -> bool:
+        """Whether it says something within so long; what it says is taken."""
+        return bool(select.select([self._outlet], [], [], seconds)[0] and self._outlet.readline())
+
     def latency(self, mark: int) -> float:
         """Seconds that the frame took whose first byte is `mark`."""
         words = self.line().split()
@@ -157,7 +161,19 @@ def _to_ours() -> Iterator[tuple[Receiver, Send]]:
             if time.monotonic() > end:
                 raise SetupError(f"B9: the receiver did not subscribe within {_PATIENCE:g} s")
             time.sleep(0.02)
-        yield receiver, lambda image: publisher.publish(image_bytes(image, "rgb8", time.monotonic_ns(), _FRAME))
+
+        def send(image: Rgb) -> None:
+            publisher.publish(image_bytes(image, "rgb8", time.monotonic_ns(), _FRAME))
+
+        # The sender knows the subscription; the receiver, which asks for nothing it missed, may not know the sender yet.
+        send(scene(0))
+        while not receiver.heard(0.5):
+            if time.monotonic() > end:
+                raise SetupError(f"B9: no image reached the receiver within {_PATIENCE:g} s")
+            send(scene(0))
+        while receiver.heard(0.5):
+            pass
+        yield receiver, send
 
 
 def _from_ours(address: str) -> None:

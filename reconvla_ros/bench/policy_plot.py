@@ -79,7 +79,10 @@ def _ratios(axes: Any, figures: list[tuple[str, dict[str, Any]]]) -> None:
     axes.set_ylim(len(figures) - 0.5, -0.5)
     axes.set_xscale("log")
     axes.margins(x=0.15)
+    low, high = axes.get_xlim()
+    axes.set_xticks([tick for tick in (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16) if low <= tick <= high])
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel("ratio, median and extremes; hollow: the bound, > at least, < at most", fontsize=8)
 

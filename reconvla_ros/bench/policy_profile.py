@@ -79,12 +79,12 @@ def profile(settings: Settings, progress: Progress) -> dict[str, Any]:
     load = workload(settings)
     if settings.gpu:
         torch.cuda.reset_peak_memory_stats(load.model.device)
-    before = torch.cuda.memory_allocated(load.model.device) if settings.gpu else 0
+    before = torch.cuda.memory_reserved(load.model.device) if settings.gpu else 0
     engine, count = load.new_engine(PLAIN, watch=True), GPU_CHUNKS if settings.gpu else settings.rounds
     for index in range(WARM[settings.gpu]):
         one(load, engine, index)
     stages = [one(load, engine, index)[0] for index in range(count)]
-    most = torch.cuda.max_memory_allocated(load.model.device) if settings.gpu else 0
+    most = torch.cuda.max_memory_reserved(load.model.device) if settings.gpu else 0  # graphs' own pools included
     bus = Bus(load.model.device)
     bandwidth = bus.moved / min(bus.seconds() for _ in range(5))
     rate = product_rate(load)

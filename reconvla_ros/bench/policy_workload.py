@@ -7,6 +7,7 @@ checkpoint of these sizes. Such answers hold no end id, so a side that would sto
 
 from __future__ import annotations
 
+import gc
 import time
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -137,8 +138,11 @@ def random_inputs(shape: Shape, seed: int) -> tuple[Inputs, ...]:
 
 
 def workload(settings: Settings) -> Workload:
-    """The workload of settled `settings`; kept for the next bench of the run."""
+    """The workload of settled `settings`; kept for the next bench of the run, without what the last one left in memory."""
     torch.set_num_threads(settings.threads)
+    gc.collect()
+    if settings.gpu:
+        torch.cuda.empty_cache()
     return _workload(settings.size, settings.device, settings.dtype, settings.seed)
 
 

@@ -43,7 +43,9 @@ def _transformers() -> Any:
     try:
         import transformers
     except ImportError as error:
-        raise SetupError("B1 needs transformers for the original's loop: pip install transformers") from error
+        raise SetupError(
+            f"B1 needs transformers for the original's loop: pip install transformers ({error})"
+        ) from error
     return transformers
 
 

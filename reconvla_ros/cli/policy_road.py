@@ -69,14 +69,17 @@ class Ear:
     """Chunks, traces and the bus, each with its time [ns]."""
 
     def __init__(self, client: Client, port: int) -> None:
-        from reconvla_ros.msg import ActionChunk, ActionTrace
+        from reconvla_ros.msg import ActionChunk, ActionTrace, PolicyStatus
         from reconvla_ros.nodes import qos
 
         self.published: dict[tuple[str, int], tuple[int, int]] = {}  # chunk -> capture, publishing
         self.ticked: dict[tuple[str, int], int] = {}  # chunk -> the first tick it moved the arm
+        self.stages: dict[str, dict[str, float]] = {}  # chunk -> stage -> [s]
+        self._told = 0  # chunks that policy/status has told of
         self.frames: list[int] = []
         client.node.create_subscription(ActionChunk, "policy/action_chunk", self._on_chunk, qos.COMMAND)
         client.node.create_subscription(ActionTrace, "arm/action_trace", self._on_trace, qos.STATE)
+        client.node.create_subscription(PolicyStatus, "policy/status", self._on_status, qos.STATUS)
         self._bus = can.Bus(interface="udp_multicast", channel=DEFAULT_GROUP, port=port)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._hear, daemon=True)
@@ -90,6 +93,16 @@ class Ear:
                 from_time(message.header.stamp),
                 info["source_timestamp"],
             )
+
+    def _on_status(self, message: Any) -> None:
+        """The stages of the newest chunk: status is published much more often than chunks, and after them."""
+        if message.chunks == self._told or not self.published:
+            return
+        self._told = message.chunks
+        task, sequence = max(self.published, key=lambda key: self.published[key][1])
+        self.stages[f"{task}:{sequence}"] = dict(
+            zip(message.stages, (float(t) for t in message.stage_times), strict=False)
+        )
 
     def _on_trace(self, message: Any) -> None:
         from reconvla_ros.nodes.convert import from_time
@@ -143,15 +156,14 @@ def run(seconds: float) -> dict[str, Any]:
             finally:
                 cameras.close()
                 ear.close()
-            stages = {name: [ms / 1e3 for ms in times] for name, times in monitor.stages.items()}
-    stages.pop("observation_age", None)  # the stage `wait` once more
-    return {"chunks": ear.chunks(), "stages": stages, "sent": cameras.sent}
+    return {"chunks": ear.chunks(), "stages": ear.stages, "sent": cameras.sent}
 
 
 def _move(client: Client, monitor: Monitor, seconds: float) -> None:
     from reconvla_ros.srv import Task
 
-    if not wait_until(monitor.ready, _UP):
+    # The arm may have got ready while the policy was still loading, before anybody here listened.
+    if not wait_until(lambda: monitor.waiting() and monitor.arm.commands_passed > 0, _UP):
         raise SetupError(f"the arm did not get to where tasks begin: {monitor.why_not_ready()}")
     answers: list[Any] = []
 

@@ -34,6 +34,10 @@ CPU_COST = Cost(2.0, 0.07)
 GPU_COST = Cost(1.08, 0.002)
 
 
+ALONG = 0.08
+"""Most positions that a draft may add to the prefill, as a share of the prompt: what a useless draft costs. All 34 of 800."""
+
+
 class Draft:
     """The guess behind the tokens accepted so far.
 
@@ -47,9 +51,9 @@ class Draft:
         self._guess, self._cost, self._renew = list(guess), cost, renew
         self._right = self._seen = 0
 
-    def first(self, most: int) -> list[int]:
-        """What is verified along with the prefill, where a position costs little."""
-        return self._guess[:most]
+    def first(self, most: int, prompt: int) -> list[int]:
+        """What is verified along with the prefill of `prompt` positions, `most` at most; a part of it that costs little."""
+        return self._guess[: min(most, max(1, round(ALONG * prompt)))]
 
     def saw(self, accepted: Sequence[int], behind: Sequence[int]) -> None:
         """The next tokens turned out to be `accepted`; `behind` is what the pass answered to a wrong guess."""

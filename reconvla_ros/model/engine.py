@@ -116,8 +116,9 @@ class Engine:
             raise TokenGateError(f"token gate: a prefix of {len(prefix)} tokens, the answer has {self.count}")
         head = Head(self.model, self.codec, self.count, self.mechanisms.head, prefix)
         guess = self._guess(draft, head.left)
-        fed = guess.first(max(0, head.left - (self.end_id is None)))
-        positions = len(ids) - 1 + len(image) + self.count + 1
+        prompt = len(ids) - 1 + len(image)
+        fed = guess.first(max(0, head.left - (self.end_id is None)), prompt)
+        positions = prompt + self.count + 1
         with self._enough_memory(positions):
             try:
                 embeds = self.model.embed(ids, image)

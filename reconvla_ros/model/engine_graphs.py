@@ -26,7 +26,7 @@ Apply = Callable[..., Tensor]
 
 FAITHFUL = 0.1
 """Most that a recorded pass may differ from the plain one, as a share of its size: bfloat16 over 28 layers rounds to 0.01."""
-BLOCK_SIZES = (4, 12, 36)
+BLOCK_SIZES = (8, 36)
 """Passes over guesses are filled up to one of these sizes: up to 36 tokens cost a GPU nearly the same."""
 
 
@@ -44,14 +44,22 @@ def record_on_gpu(work: Work) -> Work:
     return graph.replay
 
 
-@cache
-def compiled_block() -> Apply:
-    """`Block.fixed` with its small kernels fused by torch.compile; layers and engines share one compilation a size.
+def plain_block(tokens: int) -> Apply:
+    """`Block.fixed`, whatever the number of tokens."""
+    return Block.fixed
 
-    Coordinate descent makes the compiler write a product by a single row as a sum instead of a matrix product, which
-    reads the memory at full speed (the way of gpt-fast).
+
+def compiled_block(tokens: int) -> Apply:
+    """`Block.fixed` with its small kernels fused by torch.compile; layers and engines share one compilation a size."""
+    return _compiled(tokens == 1)
+
+
+@cache
+def _compiled(single: bool) -> Apply:
+    """For a single row coordinate descent makes the compiler write a product as a sum, which reads the memory at full
+    speed (the way of gpt-fast); it takes a minute, which passes over several rows would not earn.
     """
-    options: dict[str, str | int | bool | Callable[..., object]] = {"coordinate_descent_tuning": True}
+    options: dict[str, str | int | bool | Callable[..., object]] = {"coordinate_descent_tuning": single}
     compiled: Apply = torch.compile(Block.fixed, dynamic=False, fullgraph=True, options=options)
     return compiled
 
@@ -64,7 +72,7 @@ class Recorded:
         low, high: first and last action id; steps choose among these.
         most: tokens of one stretch at most.
         record: makes a replay of some work.
-        block: `Block.fixed` or a compiled form of it.
+        block: number of tokens -> `Block.fixed` or a compiled form of it.
     """
 
     def __init__(
@@ -75,7 +83,7 @@ class Recorded:
         high: int,
         most: int,
         record: Callable[[Work], Work] = record_on_gpu,
-        block: Apply = Block.fixed,
+        block: Callable[[int], Apply] = plain_block,
     ) -> None:
         self.model, self.cache = model, cache
         self.low, self._rows, self._record, self._block = low, model.lm_head.weight[low : high + 1], record, block
@@ -96,7 +104,7 @@ class Recorded:
         return self._record(work)
 
     def _one_step(self) -> None:
-        state = self.model.decoder.fixed(self._words[self._token], self.cache, self._start, self._block)
+        state = self.model.decoder.fixed(self._words[self._token], self.cache, self._start, self._block(1))
         best = (state @ self._rows.T).argmax(-1) + self.low
         self._states.index_copy_(0, self._slot, state)
         self._chosen.index_copy_(0, self._slot, best)
@@ -106,7 +114,7 @@ class Recorded:
 
     def _one_pass(self, size: int) -> None:
         words = self._words[self._ids[size]]
-        self._out[size].copy_(self.model.decoder.fixed(words, self.cache, self._start, self._block))
+        self._out[size].copy_(self.model.decoder.fixed(words, self.cache, self._start, self._block(size)))
 
     def extend(self, ids: Sequence[int]) -> Tensor:
         """See Steps. A block is filled up with copies of its last token, whose places are written anew later."""
@@ -169,7 +177,7 @@ def record_steps(
     for fused in (True, False) if compiled else (False,):
         try:
             with torch.cuda.device(model.device):
-                block = compiled_block() if fused else Block.fixed
+                block = compiled_block if fused else plain_block
                 steps = Recorded(model, cache, low, high, most, record, block)
                 if faithful(steps):
                     return steps

@@ -122,7 +122,7 @@ class Reader:
     def _read(self, tensor: Stored, skip: int, raw: Tensor) -> None:
         assert self._file is not None
         self._before(len(raw))
-        view, done = memoryview(raw.numpy()), 0
+        view, done = raw.numpy().data, 0
         try:
             self._file.seek(tensor.offset + skip)
             while done < len(view):
@@ -171,7 +171,7 @@ def write_file(
             for block in blocks(name):
                 if block.dtype != dtype:
                     raise ValueError(f"{path}: {name} was announced as {dtype}, got {block.dtype}")
-                file.write(memoryview(block.contiguous().view(-1).view(torch.uint8).numpy()))
+                file.write(block.contiguous().view(-1).view(torch.uint8).numpy().data)
             if file.tell() - start != math.prod(shape) * dtype.itemsize:
                 raise ValueError(f"{path}: {name} {list(shape)} {dtype} came with {file.tell() - start} bytes")
     return place

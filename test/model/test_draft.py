@@ -13,7 +13,7 @@ def passes(right: list[bool], cost: Cost) -> tuple[int, float]:
     count = len(right)
     truth = list(range(count))
     draft = Draft([t if good else -1 for t, good in zip(truth, right, strict=True)], cost)
-    fed = draft.first(count - 1)
+    fed = draft.first(count - 1, 800)
     done, number, spent = 0, 0, 0.0
     while True:
         matched = 0
@@ -60,10 +60,18 @@ def test_a_draft_that_turns_out_right_late_is_taken_up_again() -> None:
 
 def test_jacobi_guesses_what_the_pass_answered() -> None:
     draft = Draft([5, 5, 5, 5], CPU_COST, renew=True)
-    assert draft.first(3) == [5, 5, 5]
+    assert draft.first(3, 800) == [5, 5, 5]
     draft.saw([1], [2, 3, 4])
     assert draft.block(9) == [2, 3, 4, 4]
     draft.saw([2, 3], [7])
     assert draft.block(1) == [7]
     draft.saw([7, 8], [])
     assert draft.over
+
+
+def test_a_short_prompt_takes_a_part_of_the_draft_along() -> None:
+    draft = Draft(list(range(34)), CPU_COST)
+    assert draft.first(34, 800) == list(range(34))
+    assert draft.first(34, 200) == list(range(16))
+    assert draft.first(34, 3) == [0]
+    assert draft.first(0, 800) == []

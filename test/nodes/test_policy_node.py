@@ -33,6 +33,7 @@ from reconvla_ros.nodes import convert, qos, serialized
 from reconvla_ros.policy.contract import template
 from reconvla_ros.types import ArmState, Pose
 
+pytestmark = pytest.mark.timeout(240)  # a process that imports torch on a busy machine takes its time
 CAMERAS = ("camera_base", "camera_wrist")
 TCP = Pose(np.array([0.3, 0.0, 0.2]), np.array([0.0, 1.0, 0.0, 0.0]))
 
@@ -90,7 +91,7 @@ class World:
     def say(self, state: str, task_id: str) -> None:
         self.task.publish(TaskState(state=state, task_id=task_id, instruction="put fruit in bowl"))
 
-    def until(self, condition: Callable[[], bool], seconds: float = 40.0) -> None:
+    def until(self, condition: Callable[[], bool], seconds: float = 90.0) -> None:
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, f"not reached; last status {self.status}"

@@ -162,3 +162,15 @@ def test_nonsense_is_named(values: dict[str, Any], reason: str) -> None:
 @pytest.mark.parametrize("dt", [0.0, -DT, np.nan, np.inf])
 def test_a_dt_that_is_no_time_is_refused(dt: float) -> None:
     assert check(to(OPEN), at(OPEN), LIMITS, dt).reason == "shape"
+
+
+def test_an_orientation_given_by_its_other_sign_is_clamped_on_the_short_way() -> None:
+    """q and -q are one orientation: halfway to the wrong one lies another."""
+    limits = replace(LIMITS, tcp_angular_speed=0.1)
+    asked = to(OPEN + turned(2 * 0.1 * DT))
+    plain, other = (
+        check(asked, at(OPEN), limits, DT),
+        check(replace(asked, quaternion=-asked.quaternion), at(OPEN), limits, DT),
+    )
+    assert plain.verdict is CLAMPED and other.verdict is CLAMPED
+    assert abs(float(plain.command.quaternion @ other.command.quaternion)) == pytest.approx(1.0, abs=1e-9)

@@ -11,7 +11,7 @@ from filter_cases import ARM, DT, LIMITS, OPEN, at, to  # type: ignore[import-no
 from scipy.spatial.transform import Rotation
 
 from reconvla_ros.arm.settings import DriverConfig
-from reconvla_ros.safety.filter import Filtered, Verdict, check
+from reconvla_ros.safety.filter import Command, Filtered, Verdict, check
 from reconvla_ros.safety.limits import Limits
 from reconvla_ros.safety.rules_place import SLOWEST, singular, slowdown
 from reconvla_ros.tables import dh_table
@@ -304,3 +304,32 @@ def test_a_look_that_is_kept_says_the_same() -> None:
     for turn in (-1.0, 0.5, 1.0, 1.5, 3.0):
         command = to(OPEN - TURN + turn * TURN)
         assert verdict(check(command, kept, limits, DT)) == verdict(check(command, fresh, limits, DT))
+
+
+def test_what_was_seen_ticks_ago_changes_no_verdict() -> None:
+    """On the way to a box: with what the ticks before have seen, and looking anew in every tick."""
+    limits = beside(0.03)
+    before, spared = at(OPEN), 0
+    for tick in range(200):
+        asked = to(OPEN + (tick + 1) * TURN)
+        kept, anew = check(asked, before, limits, DT), check(asked, replace(before, look=None, room=None), limits, DT)
+        assert verdict(kept) == verdict(anew), tick
+        if kept.verdict is REFUSED:
+            break
+        spared += kept.look is None
+        before = replace(at(OPEN + (tick + 1) * TURN), look=kept.look, room=kept.room)
+    assert verdict(kept) == (REFUSED, "keep_out") and spared > 10  # most ticks need no look, and none too few had one
+
+
+def test_room_ends_where_a_side_of_the_box_comes_nearer_than_a_body() -> None:
+    there = at(OPEN - TURN)
+    limits = replace(LIMITS, workspace_upper=np.array([0.6, float(there.position[1]) + 0.02, 0.6]))
+    room = check(to(OPEN - TURN), at(OPEN), limits, DT).room
+    assert room is not None and room.spare == pytest.approx(0.02, abs=1e-6)
+
+
+def test_a_target_beyond_every_side_of_the_box_is_refused() -> None:
+    beyond = Pose(LIMITS.workspace_upper + 0.05, at(OPEN).quaternion)
+    near = replace(at(OPEN), position=LIMITS.workspace_upper - 0.01)
+    result = check(Command(beyond.position, beyond.quaternion), near, LIMITS)
+    assert verdict(result) == (REFUSED, "workspace")
