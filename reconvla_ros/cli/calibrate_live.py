@@ -109,30 +109,32 @@ def _auto(
 ) -> None:
     if not 3 <= options.auto <= 100:
         raise ConfigError(f"--auto: must be in 3..100 views, got {options.auto}")
-    if options.place == HELD:
-        seeing, camera = "camera_base", "camera_base"
-    else:
-        seeing, camera = "camera_wrist", "camera_wrist"
+    camera = "camera_base" if options.place == HELD else "camera_wrist"
     if camera not in known:
-        raise CalibrationError(f"--auto with the board {options.place} is planned for {seeing}; do not leave it out")
+        raise CalibrationError(f"--auto with the board {options.place} is planned for {camera}; do not leave it out")
     mount, pinhole_ = session.eye.mount(camera), known[camera].intrinsics
     if options.place == HELD:
         found = planner.held_candidates(session.kinematics, mount, pinhole_, _in_hand(spec), spec)
     else:
         found = planner.candidates(session.kinematics, mount, pinhole_, _on_table(options.board_at, spec), spec)
     stops = planner.tour(found, options.auto, session.eye.joints())
+    # Spares for poses that the driver's filter does not go to: the way there is straight, and planned by nobody.
+    spares = planner.tour(found, min(3 * options.auto, len(found)), stops[-1].joints)
+    stops += [s for s in spares if all(s is not t for t in stops)]
     if not options.yes:
-        print(f"The arm will move by itself to {len(stops)} poses, slowly, through the driver's limits. Clear the table, keep "
+        print(f"The arm will move by itself to {options.auto} poses, slowly, through the driver's limits. Clear the table, keep "
               "a hand at the stop. Type yes: ", end="", flush=True)  # fmt: skip
         if sys.stdin.readline().strip() != "yes":
             raise CalibrationError("not confirmed; nothing moved (--yes answers beforehand)")
     mover = Mover(client, session.eye, session.kinematics)
     try:
-        for number, stop in enumerate(stops, 1):
+        for stop in stops:
+            if len(session.moments) == options.auto:
+                break
             if mover.go(stop.tcp):
                 session.take()
             else:
-                print(f"pose {number} of {len(stops)}: the driver does not go there; the next one", flush=True)
+                print(f"a pose left out: the driver does not go there ({mover.refusals()}); the next one", flush=True)
     finally:
         mover.close()
 

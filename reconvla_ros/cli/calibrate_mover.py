@@ -35,6 +35,7 @@ class Mover:
         self._publisher = client.node.create_publisher(EndEffectorCommand, "arm/ee_command", qos.COMMAND)
         if not wait_until(lambda: self._publisher.get_subscription_count() > 0, PATIENCE):
             raise CalibrationError("no driver listens on arm/ee_command")
+        self._before = self._counts()
         self._lease(SOURCE)
 
     def _lease(self, source: str) -> None:
@@ -57,6 +58,7 @@ class Mover:
         Raises:
             CalibrationError: somebody else took the arm, or the driver may not move.
         """
+        self._before = self._counts()
         start = self._kinematics.tcp(self._eye.joints())
         far = float(np.linalg.norm(target.position - start.position))
         turns = Rotation.from_quat(np.array([start.quaternion, target.quaternion]))
@@ -67,6 +69,15 @@ class Mover:
             if not self._leg(Pose(place, between(share).as_quat()), last=share == 1.0):
                 return False
         return True
+
+    def _counts(self) -> dict[str, int]:
+        status = self._eye.status
+        return {str(r): int(n) for r, n in zip(status.reasons, status.reason_counts, strict=False)}
+
+    def refusals(self) -> str:
+        """Reason codes of the driver that came up since the last `go` began."""
+        new = [r for r, n in self._counts().items() if n > self._before.get(r, 0)]
+        return ", ".join(new) or "it gives no reason"
 
     def _leg(self, target: Pose, last: bool) -> bool:
         from reconvla_ros.msg import EndEffectorCommand
