@@ -18,7 +18,8 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from reconvla_ros.graph import CAMERAS
 from reconvla_ros.msg import ArmStatus, TaskState
 from reconvla_ros.nodes import convert, qos
-from reconvla_ros.nodes.base import ManagedNode
+from reconvla_ros.nodes.base import WARN, ManagedNode
+from reconvla_ros.nodes.clock_echo import ClockWatch
 from reconvla_ros.nodes.serialized import compressed_to_rgb, raw_to_rgb, stamp_of, thinned
 from reconvla_ros.observation.assemble import ObservationAssembler
 from reconvla_ros.observation.silence import CameraSilence
@@ -39,7 +40,7 @@ class PolicyInputs:
         poke: called after every image.
         on_task: gets every task/state.
         on_refusal: called when the driver has refused something, or follows no chunk.
-        on_silence: called again and again with the words while a camera is silent.
+        on_silence: called again and again with the words while a camera is silent, or the clock is off.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class PolicyInputs:
         self._on_refusal, self._refused = on_refusal, 0
         self._on_silence = on_silence
         self._silence = CameraSilence(VIEWS.values(), node.config.max_image_gap, time.monotonic())
+        self.clock = ClockWatch(node, node.config.max_clock_offset)
         node.create_timer(_WATCH_PERIOD, self._watch)
         self._open: list[Any] = []
 
@@ -65,7 +67,8 @@ class PolicyInputs:
             topic = f"{camera}/color/image_raw" + ("/compressed" if compressed else "")
             kind = CompressedImage if compressed else Image
             self._count_raw(kind, topic, self._image_callback(view, compressed_to_rgb if compressed else raw_to_rgb))
-            self._count_raw(Image, f"{camera}/aligned_depth_to_color/image_raw", lambda data: None)
+            if not compressed:  # only counted: for that it need not cross a network
+                self._count_raw(Image, f"{camera}/aligned_depth_to_color/image_raw", lambda data: None)
         log = self._node.get_logger().warning
         self._count_raw(JointState, "joint_states", thinned(self._on_joints, STATE_SPACING_NS, log), qos.STATE)
         self._count_raw(PoseStamped, "arm/ee_pose", thinned(self._on_tcp, STATE_SPACING_NS, log), qos.STATE)
@@ -74,8 +77,13 @@ class PolicyInputs:
         self._open.append(subscribe(ArmStatus, "arm/status", self._on_arm, qos.STATUS))
 
     def blind(self) -> str:
-        """Which camera is silent, with bound and value; empty when none is."""
-        return self._silence.why(time.monotonic())
+        """Which camera is silent, or whose clock is off, with bound and value; empty when nothing is."""
+        return self._silence.why(time.monotonic()) or self.clock.why()
+
+    def with_clock(self, level: bytes, text: str, values: dict[str, object]) -> tuple[bytes, str, dict[str, object]]:
+        """A diagnosis with what is known of the robot's clock; a bad one is the first thing said."""
+        bad, words, known = self.clock.report()
+        return (max(level, WARN), f"{words}; {text}", values | known) if bad else (level, text, values | known)
 
     def _watch(self) -> None:
         if why := self.blind():

@@ -198,6 +198,7 @@ class PolicyNode(ManagedNode):
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
         """State, counts and stage times [s], and why no more was joined; also while the node is inactive."""
         level, text, values = to_diagnosis(self._report(), self._about, self.config.duty)
+        level, text, values = self._inputs.with_clock(level, text, values)
         joined = getattr(self._loader.policy if self._loader is not None else None, "joined", None)
         return level, text, values if joined is None else {**values, "not_joined": joined.reason}
 
