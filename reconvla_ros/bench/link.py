@@ -69,7 +69,9 @@ class Link:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _make(self) -> None:
@@ -135,7 +137,20 @@ class Link:
         _ip(*qdisc, "del", "dev", "wire", "root")
         if mbit:
             # 20 ms of queue, as a small switch has; a burst holds one datagram of DDS (64 kB).
-            _must(*qdisc, "add", "dev", "wire", "root", "tbf", "rate", f"{mbit:g}mbit", "burst", "128kb", "latency", "20ms")
+            _must(
+                *qdisc,
+                "add",
+                "dev",
+                "wire",
+                "root",
+                "tbf",
+                "rate",
+                f"{mbit:g}mbit",
+                "burst",
+                "128kb",
+                "latency",
+                "20ms",
+            )
 
     def sent(self) -> int:
         """Bytes that went from robot to policy so far."""

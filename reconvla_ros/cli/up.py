@@ -90,7 +90,11 @@ def main(words: list[str]) -> int:
                 return 1
             if not ready and all(r.ready for r in supervisor.running.values()):
                 ready = True
-                print(f"reconvla up: {_what_now(options.half, values, time.monotonic() - begin)}", file=sys.stderr, flush=True)
+                print(
+                    f"reconvla up: {_what_now(options.half, values, time.monotonic() - begin)}",
+                    file=sys.stderr,
+                    flush=True,
+                )
             time.sleep(0.1)
         print("reconvla up: stopping; the arm holds", file=sys.stderr, flush=True)
     if rviz is not None:

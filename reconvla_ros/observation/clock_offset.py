@@ -59,7 +59,9 @@ class ClockOffset:
 
     def __init__(self, other: str, warn: float, limit: float) -> None:
         if not 0.0 < warn <= limit:
-            raise ObservationError(f"clock offset: warn and limit must be 0 < warn <= limit, got {warn:g} and {limit:g} s")
+            raise ObservationError(
+                f"clock offset: warn and limit must be 0 < warn <= limit, got {warn:g} and {limit:g} s"
+            )
         self._other, self.warn, self.limit = other, warn, limit
         self._lock = threading.Lock()
         self._kept: deque[tuple[float, Exchange]] = deque(maxlen=64)
@@ -76,7 +78,10 @@ class ClockOffset:
         with self._lock:
             newest = self._kept[-1][1] if self._kept else None
             # Two exchanges that exclude each other: one of the clocks was set in between, what was before is of no use.
-            if newest is not None and abs(newest.offset - exchange.offset) > (newest.delay + exchange.delay) / 2 + self.warn:
+            if (
+                newest is not None
+                and abs(newest.offset - exchange.offset) > (newest.delay + exchange.delay) / 2 + self.warn
+            ):
                 self._kept.clear()
             self._kept.append((now, exchange))
         return True
