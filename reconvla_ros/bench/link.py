@@ -30,7 +30,7 @@ def why_not() -> str:
     name = f"rv{os.getpid()}t"
     made = _ip("netns", "add", name)
     if made.returncode == 0:
-        made = _ip("-n", name, "link", "add", "a", "type", "veth", "peer", "name", "b")
+        made = _ip("-n", name, "link", "add", "rv0", "type", "veth", "peer", "name", "rv1")
         _ip("netns", "del", name)
     return f"not permitted: {made.stderr.strip()}" if made.returncode else ""
 
@@ -50,7 +50,7 @@ class Link:
     """The pair, as a context manager; leaving it takes everything away."""
 
     def __init__(self) -> None:
-        self._names = {side: f"rv{os.getpid()}{side[0]}" for side in SIDES}
+        self.names = {side: f"rv{os.getpid()}{side[0]}" for side in SIDES}
         self._home = -1
 
     def __enter__(self) -> Link:
@@ -75,11 +75,11 @@ class Link:
         self.close()
 
     def _make(self) -> None:
-        robot, policy = self._names["robot"], self._names["policy"]
+        robot, policy = self.names["robot"], self.names["policy"]
         for name in (robot, policy):
             _must("netns", "add", name)
         _must("-n", robot, "link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns", policy)
-        for side, name in self._names.items():
+        for side, name in self.names.items():
             _must("-n", name, "address", "add", f"{SIDES[side]}/24", "dev", "wire")
             _must("-n", name, "link", "set", "wire", "multicast", "off", "up")  # as many a switch or a VPN has it
             _must("-n", name, "link", "set", "lo", "multicast", "on", "up")
@@ -87,7 +87,7 @@ class Link:
 
     def close(self) -> None:
         """Take the namespaces away; safe to call twice."""
-        for name in self._names.values():
+        for name in self.names.values():
             _ip("netns", "del", name)
         if self._home >= 0:
             os.close(self._home)
@@ -96,7 +96,7 @@ class Link:
     def command(self, side: str, words: list[str]) -> list[str]:
         """The command line that runs `words` on one side."""
         own = 'mount -t tmpfs tmpfs /dev/shm && exec "$@"' if side == "policy" else 'exec "$@"'
-        return ["ip", "netns", "exec", self._names[side], "sh", "-c", own, "sh", *words]
+        return ["ip", "netns", "exec", self.names[side], "sh", "-c", own, "sh", *words]
 
     def environment(self, side: str) -> dict[str, str]:
         """What ROS needs to find the other side without multicast."""
@@ -106,7 +106,7 @@ class Link:
     @contextlib.contextmanager
     def inside(self, side: str) -> Iterator[None]:
         """This thread, and threads and sockets that it makes, are on one side for the length of a block."""
-        there = os.open(f"/run/netns/{self._names[side]}", os.O_RDONLY)
+        there = os.open(f"/run/netns/{self.names[side]}", os.O_RDONLY)
         try:
             self._enter(there)
             yield
@@ -121,11 +121,11 @@ class Link:
 
     def cut(self) -> None:
         """Pull the plug on the robot's side."""
-        _must("-n", self._names["robot"], "link", "set", "wire", "down")
+        _must("-n", self.names["robot"], "link", "set", "wire", "down")
 
     def mend(self) -> None:
         """Plug it in again."""
-        _must("-n", self._names["robot"], "link", "set", "wire", "up")
+        _must("-n", self.names["robot"], "link", "set", "wire", "up")
 
     def narrow(self, mbit: float) -> None:
         """Let no more than so many [Mbit/s] through from robot to policy; 0 = as fast as it goes.
@@ -133,7 +133,7 @@ class Link:
         Raises:
             SetupError: the kernel has no token bucket (tc qdisc tbf).
         """
-        qdisc = ["netns", "exec", self._names["robot"], "tc", "qdisc"]
+        qdisc = ["netns", "exec", self.names["robot"], "tc", "qdisc"]
         _ip(*qdisc, "del", "dev", "wire", "root")
         if mbit:
             # 20 ms of queue, as a small switch has; a burst holds one datagram of DDS (64 kB).
@@ -154,7 +154,7 @@ class Link:
 
     def sent(self) -> int:
         """Bytes that went from robot to policy so far."""
-        words = _must("-n", self._names["robot"], "-s", "-o", "link", "show", "dev", "wire").split()
+        words = _must("-n", self.names["robot"], "-s", "-o", "link", "show", "dev", "wire").split()
         return int(words[words.index("TX:") + _columns(words, "TX:")])
 
 

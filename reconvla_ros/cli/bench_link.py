@@ -1,4 +1,4 @@
-"""`reconvla bench link`: what the graph in two halves sends from the robot to the policy, raw and compressed, by width of link."""
+"""`reconvla bench link`: what the graph in two halves sends to the policy, raw and compressed, by width of link."""
 
 from __future__ import annotations
 
