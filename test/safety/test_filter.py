@@ -244,7 +244,7 @@ def test_the_refusal_of_a_nan_names_its_entry() -> None:
 
 def test_rounding_beyond_the_joint_range_is_no_reason_to_refuse() -> None:
     """A target of the trajectory may end a rounding error outside: it is put on the border, a goal passes as it is."""
-    low, high = LIMITS.allowed_range([0.0, 1.2, -1.2, 0.0, 0.9, 0.0])[4]
+    high = LIMITS.allowed_range([0.0, 1.2, -1.2, 0.0, 0.9, 0.0])[4][1]
     at_border = Reference(HERE.position, UP, np.array([0.0, 1.2, -1.2, 0.0, high, 0.0]), 0.03)
     beyond = step([0.0, 1.2, -1.2, 0.0, high + 4e-10, 0.0])
     result = check(beyond, at_border, LIMITS, DT)
