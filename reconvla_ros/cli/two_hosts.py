@@ -56,14 +56,18 @@ class Half:
         if not done or self._process.poll() is not None:
             raise SetupError(f"the {self.side} half did not come up: " + "".join(self._lines[-10:]))
 
-    def close(self) -> None:
-        """Ctrl-C, and what is left after half a minute is killed."""
+    def interrupt(self) -> None:
+        """Ctrl-C; returns at once."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
-            try:
-                self._process.wait(30.0)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
+
+    def close(self) -> None:
+        """Ctrl-C, and what is left after half a minute is killed."""
+        self.interrupt()
+        try:
+            self._process.wait(30.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
         self._pump.join(timeout=2.0)
 
 

@@ -88,7 +88,7 @@ class PolicyNode(ManagedNode):
         rules = WorkerRules(c.rate, c.duty, c.inference_timeout, True, c.confidence)
         self._worker = PolicyWorker(
             policy,
-            self._assembler.assemble,
+            self._inputs.observe,
             self._deliver,
             lambda: now.now().nanoseconds,
             rules=rules,

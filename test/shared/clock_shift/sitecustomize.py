@@ -1,14 +1,32 @@
-"""On the PYTHONPATH of one side: its ROS clock is off by RECONVLA_TEST_CLOCK_SHIFT [s]. The system clock is never touched."""
+"""On the PYTHONPATH of one side: its ROS clock is off by what the file RECONVLA_TEST_CLOCK_SHIFT says [s]; no clock is set."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import time
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from typing import Any
 
-SHIFT_NS = round(float(os.environ.get("RECONVLA_TEST_CLOCK_SHIFT", "0")) * 1e9)
+FILE = os.environ.get("RECONVLA_TEST_CLOCK_SHIFT", "")
+_PERIOD = 0.2  # [s] how often it is read
+
+
+class _Shift:
+    """What the file says."""
+
+    def __init__(self) -> None:
+        self._read, self._ns = -1.0, 0
+
+    def ns(self) -> int:
+        if (now := time.monotonic()) - self._read > _PERIOD:
+            self._read = now
+            with contextlib.suppress(OSError, ValueError):  # it is being written
+                self._ns = round(float(Path(FILE).read_text()) * 1e9)
+        return self._ns
 
 
 class _Shifter(MetaPathFinder, Loader):
@@ -30,9 +48,9 @@ class _Shifter(MetaPathFinder, Loader):
         self._loader.exec_module(module)
         from rclpy.duration import Duration
 
-        now = module.Clock.now
-        module.Clock.now = lambda clock: now(clock) + Duration(nanoseconds=SHIFT_NS)
+        now, shift = module.Clock.now, _Shift()
+        module.Clock.now = lambda clock: now(clock) + Duration(nanoseconds=shift.ns())
 
 
-if SHIFT_NS:
+if FILE:
     sys.meta_path.insert(0, _Shifter())
