@@ -11,12 +11,14 @@ import ctypes
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from types import TracebackType
 
 from reconvla_ros.errors import SetupError
 
 SIDES = {"robot": "10.219.0.1", "policy": "10.219.0.2"}
+_PATIENCE = 5.0  # [s]
 _CLONE_NEWNET = 0x40000000  # setns(2)
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -84,6 +86,14 @@ class Link:
             _must("-n", name, "link", "set", "wire", "multicast", "off", "up")  # as many a switch or a VPN has it
             _must("-n", name, "link", "set", "lo", "multicast", "on", "up")
             _must("-n", name, "route", "add", "224.0.0.0/4", "dev", "lo")  # the simulated CAN bus
+        # DDS takes note of the interfaces that run when a process starts, and of none that come later.
+        deadline = time.monotonic() + _PATIENCE
+        while not all(
+            "state UP" in _must("-n", name, "-o", "link", "show", "dev", "wire") for name in self.names.values()
+        ):
+            if time.monotonic() > deadline:
+                raise SetupError(f"the wire is not up after {_PATIENCE:g} s")
+            time.sleep(0.02)
 
     def close(self) -> None:
         """Take the namespaces away; safe to call twice."""
@@ -99,9 +109,13 @@ class Link:
         return ["ip", "netns", "exec", self.names[side], "sh", "-c", own, "sh", *words]
 
     def environment(self, side: str) -> dict[str, str]:
-        """What ROS needs to find the other side without multicast."""
+        """What ROS needs to find the other side, and itself, without multicast.
+
+        Not LOCALHOST, which allows peers too: rmw_fastrtps then adds a UDP transport of its own to that of our profile, and
+        everything crosses the wire twice (seen with rmw_fastrtps 8.4, Fast DDS 2.14).
+        """
         other = next(address for name, address in SIDES.items() if name != side)
-        return {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_STATIC_PEERS": other}
+        return {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET", "ROS_STATIC_PEERS": f"127.0.0.1;{other}"}
 
     @contextlib.contextmanager
     def inside(self, side: str) -> Iterator[None]:
