@@ -120,8 +120,7 @@ def _see_markers(
 def _see_board(views: Views, detector: Detector, moment: Moment, eyes: dict[str, Float], offs: _Offs) -> None:
     """The board as the wrist camera locates it, in the picture of the camera at the base.
 
-    Compared are corners that both see: beyond those the wrist camera saw, its pose of the board is extrapolated, and a
-    board at the edge of its picture once gave a false alarm.
+    Compared are corners that both see: beyond those that the wrist camera saw, its pose of the board is extrapolated.
     """
     hand = next((n for n in moment.pictures if views.cameras[n].parent != BASE), None)
     base = next((n for n in moment.pictures if views.cameras[n].parent == BASE), None)
