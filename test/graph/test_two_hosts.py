@@ -67,9 +67,8 @@ def test_the_policy_moves_the_arm_across_the_wire_and_a_cut_holds_it(tmp_path: P
     # In a process of its own: DDS remembers for as long as a process lives which interfaces the first participant saw, so
     # the tests after this one would hear nothing.
     path = os.pathsep.join([str(SHIFTED.parent), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, __file__, str(tmp_path)], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=150
-    )  # fmt: skip
+    words, environment = [sys.executable, __file__, str(tmp_path)], {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=150)
     assert done.returncode == 0, done.stdout + done.stderr
     print(done.stdout)
 
