@@ -71,7 +71,7 @@ def joints(at: int, value: float = 0.1) -> bytes:
 
 
 def pose(x: float) -> Any:
-    """Tool 35 degrees from down, 0.2 m above the table, as in the ready position: inside the joint margins for x in 0.2..0.33 m."""
+    """35 degrees from tool down, 0.2 m high, as in the ready position: inside the joint margins for x in 0.2..0.33 m."""
     point = _make("geometry_msgs/msg/Point", x=x, y=0.0, z=0.2)
     turn = _make("geometry_msgs/msg/Quaternion", x=0.0, y=math.cos(0.304), z=0.0, w=math.sin(0.304))
     return _make("geometry_msgs/msg/Pose", position=point, orientation=turn)
