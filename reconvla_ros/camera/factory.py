@@ -25,7 +25,7 @@ def make(config: CameraConfig, name: str) -> Camera:
         return SimCamera(name, state, width=config.width, height=config.height, rate=float(config.rate))
     from reconvla_ros.camera.realsense import RealSenseCamera
 
-    return RealSenseCamera(name, config.serial, config.width, config.height, config.rate)
+    return RealSenseCamera(name, config)
 
 
 def calibration(config: CameraConfig, name: str) -> extrinsics.StoredCamera | None:
