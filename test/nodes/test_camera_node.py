@@ -26,7 +26,7 @@ from reconvla_ros.nodes import qos
 
 pytest.importorskip("pyrealsense2", exc_type=ImportError)
 
-from reconvla_ros.camera.software import SoftwareCamera, record  # noqa: E402
+from reconvla_ros.camera.software import SoftwareCamera, record
 
 pytestmark = pytest.mark.graph
 TIMEOUT = 20.0  # [s] far beyond what anything here takes
