@@ -30,6 +30,7 @@ from reconvla_ros.types import CameraFrame, CameraIntrinsics
 MM = 1e-3  # [m] unit of CameraFrame.depth; D415, D435 and D455 use it too, a D405 counts 0.1 mm
 _QUEUE = 8  # frames of both streams that wait for us at most; the oldest goes first
 _GONE = 0.1  # [s] without a frame after which we ask whether the camera is still there
+_Came = tuple[Any, int]  # a frame of librealsense, and the host's clock when it came [ns]
 _SENSOR, _FRAME = rs.frame_metadata_value.sensor_timestamp, rs.frame_metadata_value.frame_timestamp
 
 
@@ -52,14 +53,14 @@ class RealSenseCamera:
         self._device: Any = None
         self._serial, self._advice = config.serial, ""
         self._last_stamp = -1
-        self._ready: deque[tuple[Any, Any, int]] = deque()
+        self._ready: deque[tuple[_Came, _Came | None]] = deque()
         self._parts: list[Any] = []
         self._fresh()
 
     def _fresh(self) -> None:
         self._color, self._depth = StreamWatch("color"), StreamWatch("depth")
         # Half a period, and what two streams of one rate wander.
-        self._pairing, self._still = Pairing[Any](600.0 / self._config.rate), Stillness()
+        self._pairing, self._still = Pairing[_Came](600.0 / self._config.rate), Stillness()
         self._heard, self._paired = time.monotonic(), False
         self._latency_ms, self._refused = float("nan"), "its frames have no partner of the same time"
 
@@ -158,8 +159,12 @@ class RealSenseCamera:
             if not watch.add(frame.get_frame_number(), frame.get_timestamp(), now):
                 self._refused = "it repeats one and the same frame"
                 return None
-            self._ready.extend((color, depth, arrival) for color, depth in pair(frame.get_timestamp(), frame))
-        return self._convert(*self._ready.popleft()) if self._ready else None
+            # With the time when it came itself: colour may wait for its depth, and that is no delay of the camera.
+            self._ready.extend(pair(frame.get_timestamp(), (frame, arrival)))
+        if not self._ready:
+            return None
+        (color, arrival), depth = self._ready.popleft()
+        return self._convert(color, None if depth is None else depth[0], arrival)
 
     def _complain(self, now: float) -> None:
         """No whole frame to give out: for how long already, and why."""
@@ -168,14 +173,14 @@ class RealSenseCamera:
             raise CameraError(f"{self._name}: the camera is gone ({self._serial}); {devices_of.HINT}")
         if silent < self._config.patience:
             return
-        if self._device.is_playback():
-            raise CameraError(f"{self._name}: the recording {self._config.recording} has ended")
         coming = [w.name for w in (self._color, self._depth) if now - w.since < silent / 2]
         if len(coming) == 2:
             why = self._refused
         elif coming:
             lacking = "depth" if coming == ["color"] else "color"
             why = f"{coming[0]} comes, {lacking} does not; {self._advice or 'it is opened anew'}"
+        elif self._device.is_playback():
+            raise CameraError(f"{self._name}: the recording {self._config.recording} has ended")
         else:
             why = f"it is connected, but its frames stopped; {self._advice or 'it is opened anew'}"
         raise CameraError(f"{self._name}: no whole frame for {self._config.patience:g} s: {why}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ class SoftwareCamera:
             self._profiles["depth"].register_extrinsics_to(self._profiles["color"], same)
         rng = np.random.default_rng(0)
         self._noise = rng.integers(0, 255, (8, self.mode.height, self.mode.width, 3), dtype=np.uint8)
-        self._stop, self._number = threading.Event(), 0
+        self._stop, self._number, self._stamp_ms = threading.Event(), 0, 0.0
         self._thread: threading.Thread | None = None
 
     @staticmethod
@@ -134,16 +134,18 @@ class SoftwareCamera:
         frame.profile = self._profiles[name].as_video_stream_profile()
         sensor.on_video_frame(frame)
 
+    def step(self, stamp_ms: float) -> None:
+        """The next frame of each stream, with the faults that there are."""
+        if not (self.faults.repeat and self._number):
+            self._number += 1 + self.faults.skip
+            self._stamp_ms = stamp_ms
+            self.faults.skip = 0
+        self.send(self._number, self._stamp_ms + self.faults.stamp_shift)
+
     def _feed(self) -> None:
-        last = 0.0
         while not self._stop.wait(1 / self.mode.rate):
-            if not self.device.plugged:
-                continue
-            if not (self.faults.repeat and last):
-                self._number += 1 + self.faults.skip
-                self.faults.skip = 0
-                last = time.time() * 1000
-            self.send(self._number, last + self.faults.stamp_shift)
+            if self.device.plugged:
+                self.step(time.time() * 1000)
 
     def __enter__(self) -> SoftwareCamera:
         self._stop.clear()
@@ -176,21 +178,30 @@ def _stream(kind: Any, uid: int, pixel: Any, size: int, mode: Mode) -> Any:
     return stream
 
 
-def record(camera: SoftwareCamera, path: Path, frames: int, begin_ms: float) -> None:
+def record(
+    camera: SoftwareCamera, path: Path, frames: int, begin_ms: float, halfway: Callable[[], object] = lambda: None
+) -> None:
     """`frames` frames of both streams into `path`, in real time: what is played back later keeps the times between them.
 
-    The suffix is .db3: librealsense 2.59 writes nothing else, and still plays the .bag of versions before.
+    The suffix is .db3: librealsense 2.59 writes nothing else, and still plays the .bag of versions before. `halfway` is
+    called in the middle, to begin a fault.
     """
     recorder, queue = rs.recorder(str(path), camera.device), rs.frame_queue(4 * frames, keep_frames=True)
     sensors = recorder.query_sensors()
     for sensor in sensors:
-        sensor.open([sensor.get_stream_profiles()[0]])
-        sensor.start(queue)
+        if sensor.get_stream_profiles():
+            sensor.open([sensor.get_stream_profiles()[0]])
+            sensor.start(queue)
     for number in range(1, frames + 1):
-        camera.send(number, begin_ms + number * 1000.0 / camera.mode.rate)
+        if number == frames // 2:
+            halfway()
+        camera.step(begin_ms + number * 1000.0 / camera.mode.rate)
         time.sleep(1.0 / camera.mode.rate)
-    for _ in range(2 * frames):  # the recorder writes in a thread of its own: what has come out has been written
-        queue.wait_for_frame(5000)
+    while queue.try_wait_for_frame(200)[
+        0
+    ]:  # the recorder writes in a thread of its own: what came out has been written
+        continue
     for sensor in sensors:
-        sensor.stop()
-        sensor.close()
+        if sensor.get_active_streams():
+            sensor.stop()
+            sensor.close()

@@ -180,6 +180,17 @@ def test_a_device_clock_is_mapped_and_may_begin_anew() -> None:
     camera.close()
 
 
+def test_waiting_for_depth_does_not_make_a_device_clock_late() -> None:
+    fake = SoftwareCamera("0001", domain="hardware_clock")
+    camera = opened(fake, clock="hardware")
+    fake.send(1, 500.0, only="color")
+    came = time.time_ns()
+    assert camera.read(0.1) is None
+    fake.send(1, 500.0, only="depth")
+    assert abs(read(camera).stamp_ns - came) < 50_000_000
+    camera.close()
+
+
 def test_a_stamp_that_goes_back_is_not_given_out(fake: SoftwareCamera, camera: RealSenseCamera) -> None:
     start = time.time() * 1000
     fake.send(1, start)
