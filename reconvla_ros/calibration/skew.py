@@ -73,9 +73,9 @@ class Tracker:
         self._detector, self._grid, self._intrinsics = Detector(spec), spec.corners, intrinsics
 
     def track(self, pictures: Iterable[tuple[int, Grey]]) -> list[Glimpse]:
-        """(stamp [ns], grey levels) -> a glimpse of each picture that shows the board, in the order of the stamps."""
+        """(stamp [ns], grey levels) -> a glimpse of each picture that shows the board, one a stamp, in their order."""
         found = []
-        for stamp_ns, grey in pictures:
+        for stamp_ns, grey in dict(pictures).items():
             seen = self._detector.board(grey)
             if seen is None:
                 continue

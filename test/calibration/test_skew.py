@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from reconvla_ros.calibration.board import BoardSpec
 from reconvla_ros.calibration.geometry import bearings, board_poses, inverse, project
-from reconvla_ros.calibration.skew import Glimpse, Skew, estimate
+from reconvla_ros.calibration.skew import Glimpse, Skew, Tracker, estimate
 from reconvla_ros.calibration.skew_simulated import Hand, late
 from reconvla_ros.errors import CalibrationError
 from reconvla_ros.types import CameraIntrinsics, Float
@@ -97,6 +97,12 @@ def test_pictures_that_are_lost_and_poses_that_are_mirrored_do_no_harm(
         pose[:3, :3] = pose[:3, :3] @ Rotation.from_rotvec([0.5, 0, 0]).as_matrix()
         second[k] = Glimpse(second[k].stamp, pose, second[k].corners, second[k].rays)
     assert abs(estimate(first, second, CAMERA.fx).skew - 0.02) < 0.003
+
+
+def test_a_picture_that_comes_twice_counts_once() -> None:
+    picture = SPEC.charuco().generateImage((600, 400), marginSize=20)
+    glimpses = Tracker(SPEC, CAMERA).track([(5, picture), (3, picture), (5, picture)])
+    assert [round(g.stamp * 1e9) for g in glimpses] == [3, 5]
 
 
 def test_a_board_that_rests_or_glides_evenly_says_nothing() -> None:
