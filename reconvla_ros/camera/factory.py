@@ -22,7 +22,7 @@ def make(config: CameraConfig, name: str) -> Camera:
         from reconvla_ros.sim.shared_state import path_for
 
         state = path_for(BusConfig(port=config.sim_port).name)
-        return SimCamera(name, state, width=config.width, height=config.height, rate=float(config.rate))
+        return SimCamera(name, state, None, config.width, config.height, float(config.rate), config.stamp_offset)
     from reconvla_ros.camera.realsense import RealSenseCamera
 
     return RealSenseCamera(name, config)

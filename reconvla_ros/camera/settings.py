@@ -28,7 +28,11 @@ class CameraConfig:
         options=("global", "hardware"),
     )
     stamp_offset: float = param(
-        0.0, "taken from every stamp: what `reconvla skew` found for this camera", unit="s", low=-0.5, high=0.5
+        0.0,
+        "taken from every stamp (in sim, too): what `reconvla skew` found for this camera",
+        unit="s",
+        low=-0.5,
+        high=0.5,
     )
     patience: float = param(
         2.0, "a camera without a whole frame for so long is opened anew", unit="s", low=0.3, high=60.0
