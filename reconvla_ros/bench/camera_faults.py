@@ -127,6 +127,7 @@ FAULTS = (
           made={"usb": "2.1", "modes": _VGA}, config={"width": 640, "height": 480}),
     Fault("depth ends", r"color comes, depth does not", _set(mute={"depth"}), by=PLAYED, stops=False),
     Fault("12 frame numbers are missing", r"color_dropped=12", _set(skip=12), by=PLAYED, stops=False),
+    Fault("the recording is cut in its middle", r"recording .* cannot be played", by=PLAYED, stops=False, early=True),
     Fault("the recording ends", r"the recording .* has ended", by=PLAYED),
 )  # fmt: skip
 
@@ -199,14 +200,16 @@ def run(fault: Fault) -> Outcome:
 
 
 def _played(fault: Fault, scene: Scene) -> Outcome:
-    """The same with a recording in which the fault begins halfway; seconds count from there."""
+    """The same with a recording in which the fault begins halfway; seconds count from there. One that is `early` is cut."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "played.db3"
         record(scene.fed, path, _FRAMES, time.time() * 1000, lambda: fault.begin(scene))
+        if fault.early:
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         scene.config = replace(scene.config, recording=str(path), serial="")
         watcher = _Watcher(scene)
         watcher.thread.start()
-        began = _until(lambda: len(watcher.frames) >= _FRAMES // 2 - 1)
+        began = 0.0 if fault.early else _until(lambda: len(watcher.frames) >= _FRAMES // 2 - 1)
         noticed = _until(lambda: watcher.find(fault.says))
         words, count, back = watcher.find(fault.says), len(watcher.frames), None
         if fault.stops:

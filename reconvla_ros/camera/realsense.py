@@ -82,6 +82,9 @@ class RealSenseCamera:
             self.close()
             if isinstance(error, CameraError):
                 raise
+            if self._config.recording:
+                what = f"recording {self._config.recording} cannot be played"
+                raise CameraError(f"{self._name}: {what}: {error}") from error
             shown = devices_of.describe(self._serial, self._device) if self._device else "librealsense"
             raise CameraError(f"{self._name}: {shown} does not start: {error}; {devices_of.HINT}") from error
         return self._intrinsics

@@ -353,8 +353,12 @@ def test_the_end_of_a_recording_and_one_that_is_not_there(tmp_path: Path) -> Non
     with pytest.raises(CameraError, match=r"recording .* does not exist"):
         make(recording=str(tmp_path / "none.bag")).open()
     (tmp_path / "no.bag").write_text("not a bag")
-    with pytest.raises(CameraError, match="does not start"):
+    with pytest.raises(CameraError, match=r"recording .*no.bag cannot be played"):
         make(recording=str(tmp_path / "no.bag")).open()
+    whole = (Path(__file__).parent / "software_d435.bag").read_bytes()
+    (tmp_path / "cut.bag").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CameraError, match=r"recording .*cut.bag cannot be played"):
+        make(recording=str(tmp_path / "cut.bag")).open()
 
 
 def test_a_bag_of_an_older_librealsense_is_played() -> None:
