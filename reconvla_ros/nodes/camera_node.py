@@ -85,7 +85,11 @@ class CameraNode(ManagedNode):
             self._thread = None
 
     def _tell(self, grave: bool, text: str) -> None:
-        (self.get_logger().error if grave else self.get_logger().info)(text)
+        # Two lines of code: rclpy refuses another severity from the line that logged before.
+        if grave:
+            self.get_logger().error(text)
+        else:
+            self.get_logger().info(text)
 
     def _publish(self, frame: CameraFrame) -> None:
         begin = time.perf_counter()

@@ -23,6 +23,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
 from reconvla_ros.nodes import qos
+from reconvla_ros.nodes.camera_node import CameraNode
 
 pytest.importorskip("pyrealsense2", exc_type=ImportError)
 
@@ -102,6 +103,12 @@ def node(ear: Ear, recording: Path, tmp_path: Path) -> Iterator[subprocess.Popen
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def test_a_camera_may_be_missing_at_first_and_be_lost_later(ear: Ear) -> None:
+    """The second severity from one line of code raised in rclpy and ended the camera's thread: it never came back."""
+    for grave in (False, True, False):
+        CameraNode._tell(ear.node, grave, "said")  # type: ignore[arg-type]
 
 
 def test_it_waits_for_the_camera_publishes_and_gets_it_back(
