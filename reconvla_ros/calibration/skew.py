@@ -32,7 +32,7 @@ _RUN = 8  # pictures of B in a row that make a run
 _KNOTS = 3  # pictures between two knots: 0.1 s at 30 Hz, while a hand waves at 1 to 3 Hz
 LEAST = 40  # pictures of A that must be usable: 1.3 s at 30 Hz
 MOST_SPREAD = 0.002  # [s] standard deviation of the answer; three of them stay near the promised 5 ms
-MOST_LEFT = 3.0  # [px] root mean square; more means that a camera moved, or that the board is another
+MOST_LEFT = 3.0  # [px] root mean square; more means that a camera moved
 _CORNER = np.array([1.0, 0.1, 0.1])  # [m] points on the axes, by which poses are compared at first
 _ROBUST = 1.0  # [px] beyond which a corner counts less and less (mirrored poses, bad detections)
 _RIVAL, _APART = 1.3, 0.03  # another skew, so far away [s] and so nearly as good, makes the answer ambiguous
@@ -153,8 +153,8 @@ def estimate(first: Sequence[Glimpse], second: Sequence[Glimpse], focal: float, 
     found = _refine(used, path, float(grid[best]), focal, seen)
     if not found.left_px <= MOST_LEFT:
         raise CalibrationError(
-            f"skew: {found.left_px:.1f} px are left, allowed {MOST_LEFT:g}: a camera moved (hold the arm still), the "
-            "board shook faster than 3 times a second, or its size is not what was told"
+            f"skew: {found.left_px:.1f} px are left, allowed {MOST_LEFT:g}: a camera moved (hold the arm still), or "
+            "the board shook faster than 3 times a second"
         )
     _refuse_rivals(grid, costs, best)
     if not found.spread <= MOST_SPREAD:

@@ -14,12 +14,19 @@ from reconvla_ros.bench.camera_faults import FAULTS, PLAYED, Fault, run
 BY_NAME = {fault.name: fault for fault in FAULTS}
 
 
-@pytest.mark.parametrize("name", ["unsupported profile", "unplugged in mid-stream, plugged in again", "depth ends"])
+@pytest.mark.parametrize("name", ["unsupported profile", "unplugged in mid-stream, plugged in again"])
 def test_a_fault_is_named_and_the_frames_come_back(name: str) -> None:
     outcome = run(BY_NAME[name])
     assert outcome.kept, outcome
     assert outcome.said and outcome.noticed_s is not None
     assert (outcome.back_s is not None) == (BY_NAME[name].end is not None)
+
+
+def test_a_fault_in_a_recording_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera_faults, "_FRAMES", 24)
+    fault = next(f for f in FAULTS if f.by == PLAYED and "frame numbers" in f.name)
+    outcome = run(fault)
+    assert outcome.kept and outcome.said == "color_dropped=12", outcome
 
 
 def test_words_that_do_not_come_and_frames_that_do_not_come_back_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
