@@ -135,7 +135,14 @@ def set_up(name: str, device: Any, config: CameraConfig) -> None:
         _set(name, depth, "visual_preset", PRESETS[config.preset])
     if config.emitter != "keep":
         _set(name, depth, "emitter_enabled", EMITTER[config.emitter])
-    for sensor, value, unit in ((color, config.exposure, _COLOR_UNIT), (depth, config.depth_exposure, 1.0)):
+    exposures = [(color, config.exposure, _COLOR_UNIT), (depth, config.depth_exposure, 1.0)]
+    if _gives_both(color):  # a D405: one exposure for both, counted as that of depth
+        if config.exposure and config.depth_exposure and config.exposure != config.depth_exposure:
+            raise CameraError(
+                f"{name}: colour and depth of this camera share one exposure; set exposure or depth_exposure"
+            )
+        exposures = [(depth, config.depth_exposure or config.exposure, 1.0)]
+    for sensor, value, unit in exposures:
         _set(name, sensor, "enable_auto_exposure", float(value == 0.0), asked=value != 0.0)
         if value:
             _set(name, sensor, "exposure", value / unit, unit=unit)
@@ -148,6 +155,11 @@ def _sensor(device: Any, stream: Any) -> Any:
         if any(profile.stream_type() == stream for profile in sensor.get_stream_profiles()):
             return sensor
     return None
+
+
+def _gives_both(color: Any) -> bool:
+    """Whether the sensor of colour gives depth, too."""
+    return color is not None and any(p.stream_type() == rs.stream.depth for p in color.get_stream_profiles())
 
 
 def _set(name: str, sensor: Any, option: str, value: float, unit: float = 1.0, asked: bool = True) -> None:

@@ -58,11 +58,13 @@ class SoftwareCamera:
         level: every depth count but the holes of the first row. usb: descriptor, such as 3.2 or 2.1.
         domain: of the stamps (global_time, hardware_clock, system_time). lag_us: metadata says that the middle of the
             exposure was so long before the timestamp; None = no metadata. depth: whether there is a depth stream.
+        shared: both streams are on one sensor, as on a D405.
     """
 
     def __init__(
         self, serial: str, modes: Sequence[Mode] = (Mode(64, 48, 30),), depth_units: float = 0.001, level: int = 500,
         usb: str = "3.2", domain: str = "global_time", lag_us: int | None = None, depth: bool = True,
+        shared: bool = False,
     ) -> None:  # fmt: skip
         self.mode, self.faults = modes[0], Faults()
         self.device = _Device()
@@ -70,7 +72,8 @@ class SoftwareCamera:
         for name, value in zip(_INFOS, facts, strict=True):
             self.device.register_info(getattr(rs.camera_info, name), value)
         self._domain, self._lag_us, self._level = getattr(rs.timestamp_domain, domain), lag_us, level
-        depth_sensor, color_sensor = self.device.add_sensor("Stereo Module"), self.device.add_sensor("RGB Camera")
+        depth_sensor = self.device.add_sensor("Stereo Module")
+        color_sensor = depth_sensor if shared else self.device.add_sensor("RGB Camera")
         self._sensors = {"depth": depth_sensor, "color": color_sensor}
         shapes = {"color": (rs.stream.color, 1, rs.format.rgb8, 3), "depth": (rs.stream.depth, 0, rs.format.z16, 2)}
         self._profiles: dict[str, Any] = {}
@@ -95,11 +98,11 @@ class SoftwareCamera:
         """The options of a D435 that this package sets or reads, with its ranges."""
         depth.add_read_only_option(rs.option.depth_units, depth_units)
         depth.add_read_only_option(rs.option.asic_temperature, 41.0)
-        spans = {depth: (("visual_preset", 0, 5, 0), ("emitter_enabled", 0, 2, 1), ("exposure", 1, 165000, 8500),
-                         ("enable_auto_exposure", 0, 1, 1), ("global_time_enabled", 0, 1, 1)),
-                 color: (("exposure", 1, 10000, 156), ("enable_auto_exposure", 0, 1, 1), ("global_time_enabled", 0, 1, 1),
-                         ("auto_exposure_priority", 0, 1, 1))}  # fmt: skip
-        for sensor, options in spans.items():
+        spans = [(depth, (("visual_preset", 0, 5, 0), ("emitter_enabled", 0, 2, 1), ("exposure", 1, 165000, 8500),
+                         ("enable_auto_exposure", 0, 1, 1), ("global_time_enabled", 0, 1, 1))),
+                 (color, (("exposure", 1, 10000, 156), ("enable_auto_exposure", 0, 1, 1), ("global_time_enabled", 0, 1, 1),
+                         ("auto_exposure_priority", 0, 1, 1)))]  # fmt: skip
+        for sensor, options in spans[: 1 if color is depth else 2]:
             for name, low, high, default in options:
                 span = rs.option_range()
                 span.min, span.max, span.step, span.default = low, high, 1, default

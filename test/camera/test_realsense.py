@@ -349,6 +349,19 @@ def test_options_are_set_and_their_ranges_said() -> None:
         make(fake, depth_exposure=200_000.0).open()
 
 
+def test_a_camera_with_both_streams_on_one_sensor() -> None:
+    """As a D405."""
+    fake = SoftwareCamera("0001", shared=True)
+    camera = opened(fake, exposure=12_000.0)
+    assert fake.option("color", "exposure") == 12_000, "counts in us, as depth does"
+    fake.send(1, 1000.0)
+    frame = read(camera)
+    assert frame.depth is not None and np.median(frame.depth) == 500
+    camera.close()
+    with pytest.raises(CameraError, match="share one exposure"):
+        make(fake, exposure=12_000.0, depth_exposure=5000.0).open()
+
+
 def test_the_end_of_a_recording_and_one_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(CameraError, match=r"recording .* does not exist"):
         make(recording=str(tmp_path / "none.bag")).open()
