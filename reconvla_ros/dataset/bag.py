@@ -1,0 +1,285 @@
+"""Our own episodes: bags read once, in the order in which they were recorded, through the assembly that runs live."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from mcap.reader import make_reader
+
+from reconvla_ros.dataset.frame import ACTIONS, Frame, Info, Refused, Request
+from reconvla_ros.dataset.tracks import Tracks, holder_of
+from reconvla_ros.errors import DatasetError, ObservationError, RecordingError, ShapeError, choices
+from reconvla_ros.observation.assemble import NS, ObservationAssembler
+from reconvla_ros.observation.cdr import STATE_SPACING_NS, Thinner, color_of, joint_state_of, pose_of, stamp_of
+from reconvla_ros.policy.contract import Contract
+from reconvla_ros.recording.episode import SIDECAR, TRASH, EpisodeStore, read_sidecar
+from reconvla_ros.recording.reading import readable, relative
+from reconvla_ros.recording.repair import bag_file, state_of
+from reconvla_ros.recording.settings import COLORS
+from reconvla_ros.types import Observation
+
+VIEWS = dict(zip(COLORS, ("base", "wrist"), strict=True))
+_STATES = ("joint_states", "arm/ee_pose")
+_TOPICS = (*COLORS, *_STATES, "arm/action_trace", "arm/status")
+NEEDED = (*COLORS, *_STATES)
+DISCARDED = "discarded"
+# [s] how long a frame waits for what was done after it, beyond its last step, before that counts as a gap
+_PATIENCE = 1.0
+_HEAD = 1 << 16  # bytes of a bag's two ends that go into its digest, beside size and sidecar
+
+
+@dataclass(frozen=True, eq=False)
+class Tick:
+    """One tick: `observation`, or why there is none; `human`: a person had the lease."""
+
+    number: int
+    at_ns: int
+    observation: Observation | None
+    refused: str
+    human: bool
+
+
+def kind_of(error: Exception) -> str:
+    """The word under which a refusal is counted."""
+    text = str(error)
+    found = [word for word in ("missing", "stale", "skew", "future") if word in text]
+    return found[0] if found and isinstance(error, ObservationError) else "unreadable"
+
+
+class BagReader:
+    """One pass over one bag: messages in, ticks out.
+
+    Attributes:
+        tracks: what was done, as far as it has been read.
+        notes: messages left out, by reason.
+        resets: how often stamps went back and everything was forgotten.
+    """
+
+    def __init__(self, file: Path, request: Request, instruction: str) -> None:
+        self._file, self._request, self._instruction = file, request, instruction
+        self._assembler = ObservationAssembler(request.limits)
+        self._thinners = {topic: Thinner(STATE_SPACING_NS) for topic in _STATES}
+        self._last: dict[str, int] = {}
+        self.tracks, self.notes, self.resets = Tracks(), Counter[str](), 0
+
+    def ticks(self) -> Iterator[Tick]:
+        """Every tick from the first message to the last.
+
+        Raises:
+            RecordingError: the bag cannot be read to its end. DatasetError: a stream that is needed is not in it.
+        """
+        with readable(self._file), self._file.open("rb") as stream:
+            reader = make_reader(stream, validate_crcs=True)
+            summary = reader.get_summary()
+            if summary is None:
+                raise RecordingError(f"bag {self._file} has no index: it was cut; remedy: reconvla episodes recover")
+            counts = summary.statistics.channel_message_counts if summary.statistics else {}
+            names = {c.id: relative(c.topic) for c in summary.channels.values()}
+            held = {names[i] for i, count in counts.items() if count}
+            absent = [topic for topic in NEEDED if topic not in held]
+            if absent:
+                raise DatasetError(f"streams missing: {', '.join(absent)}")
+            topics = [c.topic for c in summary.channels.values() if names[c.id] in _TOPICS]
+            number, begin = 0, -1
+            for _, channel, message in reader.iter_messages(topics):
+                begin = message.log_time if begin < 0 else begin
+                while (at := begin + round(number * NS / self._request.rate)) < message.log_time:
+                    yield self._tick(number, at)
+                    number += 1
+                self._take(names[channel.id], message.data)
+
+    def _tick(self, number: int, at_ns: int) -> Tick:
+        human = self.tracks.holder == "teleop"
+        try:
+            found = self._assembler.assemble(at_ns, self._instruction, "")
+        except (ObservationError, ShapeError) as error:
+            return Tick(number, at_ns, None, f"{kind_of(error)}: {error}", human)
+        return Tick(number, at_ns, found, "", human)
+
+    def _take(self, topic: str, data: bytes) -> None:
+        try:
+            stamp = stamp_of(data)
+            if stamp < self._last.get(topic, stamp):
+                self._forget()
+            self._last[topic] = stamp
+            if topic in VIEWS:
+                self._assembler.add_image(VIEWS[topic], stamp, lambda: color_of(data))
+            elif topic == "arm/action_trace":
+                self.tracks.take_trace(data)
+            elif topic == "arm/status":
+                self.tracks.holder = holder_of(data)
+            elif self._thinners[topic].takes(stamp):
+                self._take_state(topic, stamp, data)
+        except ShapeError:
+            self.notes[f"{topic}: not finite"] += 1
+        except ObservationError:
+            self.notes[f"{topic}: unreadable"] += 1
+
+    def _take_state(self, topic: str, stamp: int, data: bytes) -> None:
+        if topic == "joint_states":
+            state = joint_state_of(data)
+            self._assembler.add_state(state)
+            self.tracks.opening.add(stamp, state.gripper)
+            self.tracks.joints.add(stamp, np.append(state.position, state.gripper))
+        else:
+            pose = pose_of(data)
+            self._assembler.add_tcp(stamp, pose)
+            self.tracks.tcp.add(stamp, pose)
+
+    def _forget(self) -> None:
+        """Stamps went back: nothing from before may be used together with what comes."""
+        holder = self.tracks.holder
+        self.tracks = Tracks(holder=holder)
+        self._assembler.clear()
+        self._last.clear()
+        self.notes["stamps went back"] += 1
+        self.resets += 1
+
+
+class BagSource:
+    """The episodes of a folder, as `reconvla record` leaves them.
+
+    Args:
+        root: the folder. names: only these; all by default. discarded: the trash too.
+
+    Raises:
+        DatasetError: no such episode.
+    """
+
+    kind = "bag"
+
+    def __init__(self, root: Path, names: tuple[str, ...] = (), discarded: bool = False) -> None:
+        self._store = EpisodeStore(root)
+        self._folders = {name: root / name for name in self._store.names()}
+        if discarded:
+            self._folders |= {name: root / TRASH / name for name in self._store.trashed() if name not in self._folders}
+        for name in names:
+            if name not in self._folders:
+                raise DatasetError(f"episode {choices(name, list(self._folders)[-10:])} is not in {root}")
+        if names:
+            self._folders = {name: self._folders[name] for name in names}
+        self._notes: dict[str, Counter[str]] = {}
+
+    def folder(self, name: str) -> Path:
+        """Where an episode lies."""
+        if name not in self._folders:
+            raise DatasetError(f"episode {choices(name, self._folders)}")
+        return self._folders[name]
+
+    def infos(self) -> list[Info]:
+        """Every episode; one that cannot be read says why."""
+        return [self._info(name) for name in sorted(self._folders)]
+
+    def contract(self) -> Contract:
+        """A PiPER's."""
+        return Contract()
+
+    def _info(self, name: str) -> Info:
+        folder = self.folder(name)
+        state = state_of(folder)
+        if state not in ("ok", "unfinished"):
+            remedy = "; remedy: reconvla episodes recover" if state == "cut" else ""
+            return Info(name, "", "unlabeled", f"{state}{remedy}")
+        try:
+            episode = read_sidecar(folder)
+        except RecordingError as error:
+            return Info(name, "", "unlabeled", f"sidecar: {error}; remedy: reconvla episodes recover")
+        outcome = DISCARDED if folder.parent.name == TRASH else episode.outcome
+        return Info(name, episode.instruction, outcome, "", _digest(folder), episode.duration)
+
+    def notes(self, name: str) -> dict[str, int]:
+        """Messages that were left out, by reason."""
+        return dict(sorted(self._notes.get(name, Counter()).items()))
+
+    def frames(self, name: str, request: Request) -> Iterator[Frame | Refused]:
+        """The ticks of one episode; see Source."""
+        folder = self.folder(name)
+        reader = BagReader(bag_file(folder), request, read_sidecar(folder).instruction)
+        self._notes[name] = reader.notes
+        waiting: deque[Tick] = deque()
+        step = NS / request.rate
+        seen, again, resets = -1, 0, 0
+        for tick in reader.ticks():
+            if reader.resets != resets:
+                resets = reader.resets
+                yield from (Refused(t.number, "backwards", "stamps went back") for t in waiting)
+                waiting.clear()
+            while waiting and _ready(waiting[0], reader, request, tick.at_ns):
+                yield _frame(waiting.popleft(), reader, request, False)
+            if tick.observation is None:
+                reason, _, detail = tick.refused.partition(": ")
+                yield Refused(tick.number, reason, detail)
+                continue
+            again = again + 1 if tick.observation.stamp_ns == seen else 0
+            if again > request.repeats:
+                yield Refused(tick.number, "repeat", f"no new pair of images for {step / NS:g} s")
+            else:
+                waiting.append(tick)
+                seen = tick.observation.stamp_ns
+        for tick in waiting:
+            yield _frame(tick, reader, request, True)
+
+
+def _times(tick: Tick, request: Request) -> list[int]:
+    assert tick.observation is not None
+    begin = tick.observation.stamp_ns
+    return [begin + round((k + 1) * NS / request.rate) for k in range(request.steps)]
+
+
+def _ready(tick: Tick, reader: BagReader, request: Request, now_ns: int) -> bool:
+    last = _times(tick, request)[-1]
+    known = min(reader.tracks.tcp.end or 0, reader.tracks.opening.end or 0)
+    return known >= last or now_ns > last + round(_PATIENCE * NS)
+
+
+def _frame(tick: Tick, reader: BagReader, request: Request, final: bool) -> Frame | Refused:
+    found, times, tracks = tick.observation, _times(tick, request), reader.tracks
+    assert found is not None
+    measured = request.actions == ACTIONS[1]
+    path = tracks.path(times, measured, round(request.limits.state_gap * NS), final)
+    if path is None:
+        why = "the episode ends" if final else "arm/ee_pose or joint_states has a gap"
+        return Refused(tick.number, "end" if final else "gap", f"{why} within {times[-1] - times[0]} ns of steps")
+    targets, valid = path
+    contract = Contract()
+    middle = (contract.gripper_open + contract.gripper_closed) / 2.0
+    before = None if measured else tracks.grips.before(found.stamp_ns)
+    openings = np.array([opening for _, opening in targets])
+    return Frame(
+        tick=tick.number,
+        at_ns=tick.at_ns,
+        stamp_ns=found.stamp_ns,
+        base=found.base,
+        wrist=found.wrist,
+        tcp=found.tcp,
+        gripper=found.state.gripper,
+        joints=found.state.position,
+        open_before=(found.state.gripper if before is None else before) > middle,
+        positions=np.array([pose.position for pose, _ in targets]),
+        quaternions=np.array([pose.quaternion for pose, _ in targets]),
+        opens=openings > middle,
+        openings=openings,
+        valid=valid,
+        human=tick.human,
+        commands=tracks.commands(times[0]),
+        goal=tracks.joints.nearest(times[0], round(request.limits.state_gap * NS)),
+    )
+
+
+def _digest(folder: Path) -> str:
+    """Changes with the bag, its label or its gaze regions; reads little of it, so that planning stays cheap."""
+    file, digest = bag_file(folder), hashlib.sha256()
+    size = file.stat().st_size
+    digest.update(str(size).encode())
+    with file.open("rb") as stream:
+        digest.update(stream.read(_HEAD))
+        stream.seek(max(0, size - _HEAD))
+        digest.update(stream.read(_HEAD))
+    for side in (folder / SIDECAR, folder / "gaze.json"):
+        digest.update(side.read_bytes() if side.is_file() else b"-")
+    return digest.hexdigest()[:16]
