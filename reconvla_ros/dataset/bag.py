@@ -192,6 +192,10 @@ class BagSource:
         outcome = DISCARDED if folder.parent.name == TRASH else episode.outcome
         return Info(name, episode.instruction, outcome, "", _digest(folder), episode.duration)
 
+    def instruction(self, name: str) -> str:
+        """What the sidecar says."""
+        return read_sidecar(self.folder(name)).instruction
+
     def notes(self, name: str) -> dict[str, int]:
         """Messages that were left out, by reason."""
         return dict(sorted(self._notes.get(name, Counter()).items()))

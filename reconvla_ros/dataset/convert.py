@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import json
 import multiprocessing
 import shutil
@@ -247,7 +248,11 @@ def _worker(task: Task) -> Record:
         if stop.is_set():
             raise Cancelled("conversion interrupted")
 
-    return convert_episode(task, step)
+    return convert_episode(task, step, _opened(task.place))
+
+
+# One data set a run: its files are listed once in each worker.
+_opened = functools.lru_cache(maxsize=1)(open_source)
 
 
 def _finish(work: Path, todo: Plan, report: Report, place: Place, options: Options) -> None:

@@ -48,6 +48,7 @@ class Info:
 
     Attributes:
         name: unique in its source, usable as a folder's name.
+        instruction: empty where it is only known when the episode is read (Source.instruction).
         outcome: success, failure, unlabeled or discarded.
         problem: why it cannot be read; empty when it can.
         digest: changes whenever the episode does.
@@ -136,6 +137,10 @@ class Source(Protocol):
 
     def contract(self) -> Contract:
         """What the numbers of this data mean, before its own statistics are known."""
+
+    def instruction(self, name: str) -> str:
+        """What the episode shows, where `infos` leaves it open; may read the episode."""
+        raise NotImplementedError
 
     def frames(self, name: str, request: Request) -> Iterator[Frame | Refused]:
         """The ticks of one episode in order.

@@ -145,7 +145,10 @@ class DiskError(DatasetError):
 
 def _fill(record: Record, task: Task, source: Source, step: Step) -> None:
     options, refused = task.options, Counter[str]()
-    writer, gaze = _writer(task, source)
+    record.instruction = record.instruction or source.instruction(record.name)
+    if not record.instruction.strip():
+        raise DatasetError("no instruction")
+    writer, gaze = _writer(task, source, record.instruction)
     for found in source.frames(record.name, request_of(options, task.contract)):
         step()
         record.ticks += 1
@@ -169,10 +172,10 @@ def _fill(record: Record, task: Task, source: Source, step: Step) -> None:
     record.data = writer.close()
 
 
-def _writer(task: Task, source: Source) -> tuple[Writer, Any]:
+def _writer(task: Task, source: Source, text: str) -> tuple[Writer, Any]:
     folder = getattr(source, "folder", None)
     gaze = read_gaze(folder(task.info.name)) if folder is not None else None
-    out, name, text = task.work / "out", task.info.name, task.info.instruction
+    out, name = task.work / "out", task.info.name
     if task.options.to == "reconvla":
         return SampleWriter(out, name, text, task.contract, task.options, gaze), gaze
     return EpisodeWriter(task.work / "parts" / name, task.contract, task.options), None
