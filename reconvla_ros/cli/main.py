@@ -14,6 +14,8 @@ COMMANDS = {
     "task": ("reconvla_ros.cli.task", "give, watch or cancel a task of a running graph"),
     "record": ("reconvla_ros.cli.record", "start, stop, discard or relabel an episode of a running graph"),
     "episodes": ("reconvla_ros.cli.episodes", "list, show, relabel, delete, verify, recover, replay what was recorded"),
+    "convert": ("reconvla_ros.cli.convert", "episodes to LeRobot v3 or to ReconVLA training samples"),
+    "import": ("reconvla_ros.cli.import_data", "LeRobot v3 or BridgeData to ReconVLA training samples"),
     "teleop": ("reconvla_ros.cli.teleop", "steer the arm by hand: keyboard, gamepad, leader arm; record it"),
     "calibrate": ("reconvla_ros.cli.calibrate", "find where the cameras sit, or check that they still sit there"),
     "make-checkpoint": ("reconvla_ros.cli.make_checkpoint", "write a random checkpoint in the original layout"),

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from reconvla_ros.dataset import lerobot_writer, samples
+from reconvla_ros.dataset.disk import write_text, writing
 from reconvla_ros.dataset.frame import Info, Source
 from reconvla_ros.dataset.options import Options, Place
 from reconvla_ros.dataset.sources import open_source, request_of
@@ -113,9 +114,7 @@ def _contract(text: str) -> Contract:
     return from_mapping(yaml.safe_load(text), "--contract")
 
 
-def convert(
-    place: Place, out: Path, options: Options, workers: int = 1, progress: Progress | None = None
-) -> Report:
+def convert(place: Place, out: Path, options: Options, workers: int = 1, progress: Progress | None = None) -> Report:
     """Make the data set `out`; a run that was cut goes on where it was.
 
     Args:
@@ -140,11 +139,9 @@ def convert(
         if not report.used:
             raise DatasetError(_nothing({**todo.skipped, **{r.name: r.failed for r in records}}, place))
         _finish(work, todo, report, place, options)
-        try:
+        with writing(out):
             (work / "out").rename(out)
             shutil.rmtree(work)
-        except OSError as error:
-            raise DatasetError(f"{out} cannot be made: {error.strerror or error}") from error
     return report
 
 
@@ -157,11 +154,9 @@ def _nothing(skipped: dict[str, str], place: Place) -> str:
 @contextlib.contextmanager
 def _locked(work: Path) -> Iterator[None]:
     """One converter at a time in one work folder; it is gone when it is empty."""
-    try:
+    with writing(work):
         work.mkdir(parents=True, exist_ok=True)
         stream = (work / "lock").open("w")
-    except OSError as error:
-        raise DatasetError(f"{work} cannot be made: {error.strerror or error}") from error
     with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -268,7 +263,7 @@ def _finish(work: Path, todo: Plan, report: Report, place: Place, options: Optio
             "contract": report.figures["contract"], "samples": report.figures["samples"],
             "episodes": {record.name: digests[record.name] for record in kept},
         }  # fmt: skip
-        samples.write(out / "dataset.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+        write_text(out / "dataset.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")
     else:
         report.figures = lerobot_writer.finish(work, kept, todo.contract, options)
-    samples.write(out / "report.json", json.dumps(report.as_json(), indent=1, ensure_ascii=False) + "\n")
+    write_text(out / "report.json", json.dumps(report.as_json(), indent=1, ensure_ascii=False) + "\n")

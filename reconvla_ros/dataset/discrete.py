@@ -46,9 +46,7 @@ class Steps:
             raise DatasetError("stamps go back or stand still")
 
 
-def frames_of(
-    steps: Steps, views: Iterator[tuple[Rgb, Rgb | None]], count: int, middle: float
-) -> Iterator[Frame]:
+def frames_of(steps: Steps, views: Iterator[tuple[Rgb, Rgb | None]], count: int, middle: float) -> Iterator[Frame]:
     """One frame a step, with `count` targets each; beyond the end the last one stands.
 
     Args:

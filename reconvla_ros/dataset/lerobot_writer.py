@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reconvla_ros.dataset import lerobot_format as form
+from reconvla_ros.dataset.disk import writing
 from reconvla_ros.dataset.frame import Frame, Rgb
 from reconvla_ros.dataset.options import Options
 from reconvla_ros.dataset.video import VideoWriter, join
@@ -70,7 +71,7 @@ class EpisodeWriter:
         """One frame; the first after a hole begins a new piece.
 
         Raises:
-            DatasetError: no joints or wrist view in this data, or the disk refuses.
+            DatasetError: no joints or wrist view in this data. DiskError: the disk refuses.
         """
         if frame.joints is None or frame.wrist is None:
             raise DatasetError("LeRobot: this data has no joints or no wrist view; --to reconvla takes it")
@@ -162,10 +163,10 @@ def finish(work: Path, records: Sequence[Record], contract: Contract, options: O
     """Put the pieces together below `work/out`.
 
     Raises:
-        DatasetError: views of different sizes, or the disk refuses.
+        DatasetError: views of different sizes. DiskError: the disk refuses.
     """
     out, fps = work / "out", rate_of(contract, options)
-    try:
+    with writing(out):
         shutil.rmtree(out, ignore_errors=True)
         parts = [_Part(work / "parts" / r.name, r.instruction, r.name, r.outcome, piece)
                  for r in records for piece in r.data["pieces"]]  # fmt: skip
@@ -178,8 +179,6 @@ def finish(work: Path, records: Sequence[Record], contract: Contract, options: O
         columns = _data(out, parts, tasks, fps)
         _episodes(out, parts, columns)
         _meta(out, parts, tasks, columns, sizes, fps, options)
-    except OSError as error:
-        raise DatasetError(f"{out} cannot be written: {error.strerror or error}") from error
     frames = sum(part.frames for part in parts)
     return {"pieces": len(parts), "fps": fps, "frames": frames, "short": sum(r.data["short"] for r in records)}
 

@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from reconvla_ros.dataset.disk import write_text, writing
 from reconvla_ros.dataset.frame import Frame, Rgb
 from reconvla_ros.dataset.gaze import Gaze
 from reconvla_ros.dataset.options import Options
@@ -68,16 +69,14 @@ def save(path: Path, pixels: Rgb, quality: int) -> None:
     """Write a picture: JPEG of `quality`, or PNG when that is 0.
 
     Raises:
-        DatasetError: the disk refuses.
+        DiskError: the disk refuses.
     """
-    try:
+    with writing(path):
         if quality == 0:
             Image.fromarray(pixels).save(path, "PNG", compress_level=1)
         else:
             extra = {"subsampling": 0} if quality >= _SUBSAMPLED else {}
             Image.fromarray(pixels).save(path, "JPEG", quality=quality, **extra)
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 class SampleWriter:
@@ -100,7 +99,7 @@ class SampleWriter:
         """One frame.
 
         Raises:
-            DatasetError: it cannot be written, or does not fit the contract.
+            DatasetError: it does not fit the contract. DiskError: it cannot be written.
         """
         state, actions = figures(frame, self._contract)
         ident = f"{self._name}/{frame.tick:06d}"
@@ -147,7 +146,7 @@ def finish(out: Path, episodes: Sequence[Sequence[Sample]], contract: Contract, 
         figures for the report: samples, share of action values that are clipped, by axis; share that stands still.
 
     Raises:
-        DatasetError: the disk refuses.
+        DiskError: the disk refuses.
     """
     samples = [sample for episode in episodes for sample in episode]
     if own_statistics:
@@ -159,9 +158,9 @@ def finish(out: Path, episodes: Sequence[Sequence[Sample]], contract: Contract, 
         sample["action_ids"] = codec.encode(np.ravel(sample["actions"])).tolist()
     statistics = {"robot_obs": [{"mean": list(contract.state_mean), "std": list(contract.state_std)}]}
     lines = ",\n".join(json.dumps(sample, ensure_ascii=False) for sample in samples)
-    write(out / SAMPLES, f"[\n{lines}\n]\n")
-    write(out / CONTRACT, to_yaml(contract))
-    write(out / STATISTICS, yaml.safe_dump(statistics, default_flow_style=None))
+    write_text(out / SAMPLES, f"[\n{lines}\n]\n")
+    write_text(out / CONTRACT, to_yaml(contract))
+    write_text(out / STATISTICS, yaml.safe_dump(statistics, default_flow_style=None))
     actions = np.array([sample["actions"] for sample in samples])
     return {"samples": len(samples), **_shares(actions), "contract": contract.digest}
 
@@ -171,15 +170,3 @@ def _shares(actions: Float) -> Mapping[str, Any]:
     clipped = (np.abs(actions[..., :6]) > 1.0).mean(axis=(0, 1))
     still = (np.abs(actions[..., :6]) < 1.0 / 255.0).all(axis=(1, 2)).mean()  # within the bin around zero
     return {"clipped": dict(zip(axes, np.round(clipped, 4).tolist(), strict=True)), "still": round(float(still), 4)}
-
-
-def write(path: Path, text: str) -> None:
-    """Write a text file.
-
-    Raises:
-        DatasetError: the disk refuses.
-    """
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be written: {error.strerror or error}") from error

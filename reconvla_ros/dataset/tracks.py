@@ -17,7 +17,7 @@ from reconvla_ros.types import Float, Pose
 
 T = TypeVar("T")
 COMMAND_STALE_NS = 300_000_000
-"""How long a command stands: the driver holds where it is when none came for so long (arm/settings.py, command_stale)."""
+"""How long a command stands: the driver holds where it is when none came for so long (config/piper.yaml, command_age)."""
 
 
 class Track(Generic[T]):
@@ -161,4 +161,3 @@ class Tracks:
         """What was done with the command in force at `at_ns`."""
         command = self.targets.before(at_ns, COMMAND_STALE_NS)
         return None if command is None else command.commands
-

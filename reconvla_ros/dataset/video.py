@@ -15,6 +15,7 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
+from reconvla_ros.dataset.disk import writing
 from reconvla_ros.dataset.frame import Rgb
 from reconvla_ros.errors import DatasetError
 
@@ -28,7 +29,7 @@ class VideoWriter:
     """Encodes pictures of one size, `fps` a second, to an MP4.
 
     Raises:
-        DatasetError: pictures of another size, an odd size, or the disk refuses.
+        DatasetError: pictures of another size, an odd size. DiskError: the disk refuses.
     """
 
     def __init__(self, path: Path, fps: int, codec: str, crf: int) -> None:
@@ -42,7 +43,7 @@ class VideoWriter:
         height, width = pixels.shape[:2]
         if height % 2 or width % 2:
             raise DatasetError(f"video {self._path.name}: {PIXELS} needs even sides, got {width} x {height}")
-        try:
+        with writing(self._path, FFmpegError):
             if self._container is None:
                 self._open(width, height)
             if (self._stream.width, self._stream.height) != (width, height):
@@ -54,8 +55,6 @@ class VideoWriter:
             frame.pts = self.frames
             frame.time_base = Fraction(1, self._fps)
             self._container.mux(self._stream.encode(frame))
-        except (FFmpegError, OSError) as error:
-            raise DatasetError(f"video {self._path} cannot be written: {error}") from error
         self.frames += 1
 
     def _open(self, width: int, height: int) -> None:
@@ -71,11 +70,9 @@ class VideoWriter:
         """Write what the encoder still holds, and the end of the file."""
         if self._container is None:
             return
-        try:
+        with writing(self._path, FFmpegError):
             self._container.mux(self._stream.encode())
             self._container.close()
-        except (FFmpegError, OSError) as error:
-            raise DatasetError(f"video {self._path} cannot be written: {error}") from error
         self._container = None
 
 
@@ -86,27 +83,27 @@ def join(parts: Sequence[tuple[Path, int]], out: Path, fps: int) -> None:
         parts: file and number of pictures of each, all made by `VideoWriter` in the same way.
 
     Raises:
-        DatasetError: one cannot be read, the disk refuses.
+        DiskError: one cannot be read, the disk refuses.
     """
-    try:
-        with av.open(str(out), "w", format="mp4", options={"movflags": "+faststart"}) as target:
-            stream: Any = None
-            before = 0
-            for path, frames in parts:
-                with av.open(str(path)) as source:
-                    video = source.streams.video[0]
-                    if stream is None:
-                        stream = target.add_stream_from_template(video)
-                    shift = round(Fraction(before, fps) / video.time_base)
-                    for packet in source.demux(video):
-                        if packet.dts is None:  # the flush at the end
-                            continue
-                        packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-                        packet.stream = stream
-                        target.mux(packet)
-                before += frames
-    except (FFmpegError, OSError) as error:
-        raise DatasetError(f"video {out} cannot be written: {error}") from error
+    with (
+        writing(out, FFmpegError),
+        av.open(str(out), "w", format="mp4", options={"movflags": "+faststart"}) as target,
+    ):
+        stream: Any = None
+        before = 0
+        for path, frames in parts:
+            with av.open(str(path)) as source:
+                video = source.streams.video[0]
+                if stream is None:
+                    stream = target.add_stream_from_template(video)
+                shift = round(Fraction(before, fps) / video.time_base)
+                for packet in source.demux(video):
+                    if packet.dts is None:  # the flush at the end
+                        continue
+                    packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                    packet.stream = stream
+                    target.mux(packet)
+            before += frames
 
 
 def pictures(path: Path, begin: float, count: int) -> Iterator[Rgb]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from reconvla_ros.dataset.disk import DiskError, writing
 from reconvla_ros.dataset.frame import Frame, Info, Source
 from reconvla_ros.dataset.gaze import read_gaze
 from reconvla_ros.dataset.lerobot_writer import EpisodeWriter
@@ -95,15 +96,13 @@ def remove(work: Path, name: str) -> None:
     """Delete what an episode left in the work folder.
 
     Raises:
-        DatasetError: the file system refuses.
+        DiskError: the file system refuses.
     """
-    try:
+    with writing(work):
         record_path(work, name).unlink(missing_ok=True)
         for folder in (work / "out" / IMAGES / name, work / "out" / TARGETS / name, work / "parts" / name):
             if folder.exists():
                 shutil.rmtree(folder)
-    except OSError as error:
-        raise DatasetError(f"{work} cannot be cleared: {error.strerror or error}") from error
 
 
 def convert_episode(task: Task, step: Step, source: Source | None = None) -> Record:
@@ -113,34 +112,27 @@ def convert_episode(task: Task, step: Step, source: Source | None = None) -> Rec
         step: called at every tick; it may raise Cancelled.
 
     Raises:
-        DatasetError: the result cannot be written. Cancelled: by `step`.
+        DiskError: the result cannot be written. Cancelled: by `step`.
     """
     remove(task.work, task.info.name)
     source = source or open_source(task.place)
     record = Record(task.info.name, task.key, task.info.instruction, task.info.outcome)
     try:
-        _fill(record, task, source, step)
+        with writing(task.work):
+            _fill(record, task, source, step)
     except (Cancelled, DiskError):
         raise
     except ReconVlaError as error:
         remove(task.work, task.info.name)
         record = Record(record.name, record.key, record.instruction, record.outcome, failed=str(error))
-    except OSError as error:
-        raise DiskError(f"{task.info.name}: {error.strerror or error}") from error
     if not record.used and not record.failed:
         remove(task.work, task.info.name)
         record.failed = "no usable frame"
     path = record_path(task.work, record.name)
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, json.dumps(vars(record), ensure_ascii=False))
-    except OSError as error:
-        raise DiskError(f"{path} cannot be written: {error.strerror or error}") from error
     return record
-
-
-class DiskError(DatasetError):
-    """The result cannot be written: nothing is wrong with the episode."""
 
 
 def _fill(record: Record, task: Task, source: Source, step: Step) -> None:

@@ -23,7 +23,6 @@ from reconvla_ros.observation import transforms
 from reconvla_ros.observation.cdr import ORIGIN, Thinner, image_of, stamp_of
 
 
-
 def thinned(
     use: Callable[[bytes], None], spacing_ns: int, complain: Callable[[str], object]
 ) -> Callable[[bytes], None]:

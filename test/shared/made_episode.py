@@ -93,6 +93,17 @@ def trace(at: int, x: float, verdict: int = 0) -> bytes:
     return serialised(message, "reconvla_ros/msg/ActionTrace")
 
 
+def status(at: int, source: str) -> bytes:
+    flags = np.zeros(6, dtype=np.bool_)
+    message = _make(
+        "reconvla_ros/msg/ArmStatus", header=header(at), state="MOVING", reason="", source=source, task_id="t",
+        dry_run=False, stop_latched=False, enabled=flags, gripper_enabled=True, ctrl_mode=1, arm_status=0, move_mode=1,
+        limit_bits=0, comm_bits=0, firmware="", frames_sent=0, commands_passed=0, commands_clamped=0,
+        commands_refused=0, reasons=[], reason_counts=np.zeros(0, dtype=np.uint64), feedback_age=0.0,
+    )  # fmt: skip
+    return serialised(message, "reconvla_ros/msg/ArmStatus")
+
+
 def rows(seconds: float = 2.0, camera_rate: int = 10, begin: int = T0) -> list[Row]:
     """A sound episode: two RGB-D cameras, joints and TCP at 50 Hz, a target every 0.1 s moving 1 mm a step in x."""
     found: list[Row] = []
