@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,8 +68,8 @@ class BagReader:
         self._last: dict[str, int] = {}
         self.tracks, self.notes, self.resets = Tracks(), Counter[str](), 0
 
-    def ticks(self) -> Iterator[Tick]:
-        """Every tick from the first message to the last.
+    def ticks(self, times: Iterable[int] | None = None) -> Iterator[Tick]:
+        """Every tick from the first message to the last: at `times` [ns] in order, else at the rate asked for.
 
         Raises:
             RecordingError: the bag cannot be read to its end. DatasetError: a stream that is needed is not in it.
@@ -85,13 +86,20 @@ class BagReader:
             if absent:
                 raise DatasetError(f"streams missing: {', '.join(absent)}")
             topics = [c.topic for c in summary.channels.values() if names[c.id] in _TOPICS]
-            number, begin = 0, -1
+            ticks: Iterator[tuple[int, int]] | None = None
             for _, channel, message in reader.iter_messages(topics):
-                begin = message.log_time if begin < 0 else begin
-                while (at := begin + round(number * NS / self._request.rate)) < message.log_time:
-                    yield self._tick(number, at)
-                    number += 1
+                if ticks is None:
+                    ticks = enumerate(times if times is not None else self._grid(message.log_time))
+                    due = next(ticks, None)
+                while due is not None and due[1] < message.log_time:
+                    yield self._tick(*due)
+                    due = next(ticks, None)
                 self._take(names[channel.id], message.data)
+            if times is not None and ticks is not None and due is not None:
+                yield from (self._tick(*tick) for tick in itertools.chain([due], ticks))
+
+    def _grid(self, begin: int) -> Iterator[int]:
+        return (begin + round(k * NS / self._request.rate) for k in itertools.count())
 
     def _tick(self, number: int, at_ns: int) -> Tick:
         human = self.tracks.holder == "teleop"

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reconvla_ros.dataset import lerobot_writer, samples
+from reconvla_ros.dataset import samples
 from reconvla_ros.dataset.disk import write_text, writing
 from reconvla_ros.dataset.frame import Info, Source
 from reconvla_ros.dataset.options import Options, Place
@@ -265,5 +265,7 @@ def _finish(work: Path, todo: Plan, report: Report, place: Place, options: Optio
         }  # fmt: skip
         write_text(out / "dataset.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")
     else:
+        from reconvla_ros.dataset import lerobot_writer
+
         report.figures = lerobot_writer.finish(work, kept, todo.contract, options)
     write_text(out / "report.json", json.dumps(report.as_json(), indent=1, ensure_ascii=False) + "\n")

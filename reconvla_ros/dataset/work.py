@@ -16,7 +16,6 @@ from typing import Any, Protocol
 from reconvla_ros.dataset.disk import DiskError, writing
 from reconvla_ros.dataset.frame import Frame, Info, Source
 from reconvla_ros.dataset.gaze import read_gaze
-from reconvla_ros.dataset.lerobot_writer import EpisodeWriter
 from reconvla_ros.dataset.options import Options, Place
 from reconvla_ros.dataset.samples import IMAGES, TARGETS, SampleWriter
 from reconvla_ros.dataset.sources import open_source, request_of
@@ -170,4 +169,6 @@ def _writer(task: Task, source: Source, text: str) -> tuple[Writer, Any]:
     out, name = task.work / "out", task.info.name
     if task.options.to == "reconvla":
         return SampleWriter(out, name, text, task.contract, task.options, gaze), gaze
+    from reconvla_ros.dataset.lerobot_writer import EpisodeWriter  # pyarrow and PyAV, only where they are needed
+
     return EpisodeWriter(task.work / "parts" / name, task.contract, task.options), None

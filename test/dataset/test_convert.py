@@ -144,7 +144,7 @@ def test_what_stands_in_the_way_is_said(place: Place, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="there are no episodes"):
         convert(Place("bag", tmp_path / "nowhere"), tmp_path / "out", Options())
     assert not (tmp_path / ".out.part").exists()
-    with pytest.raises(DatasetError, match="whole number, got 7.5 Hz"):
+    with pytest.raises(DatasetError, match=r"whole number, got 7\.5 Hz"):
         convert(place, tmp_path / "out", Options("lerobot", rate=7.5))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -32,7 +34,7 @@ class SourceContract:
         good = [f for f in found if isinstance(f, Frame)]
         assert good
         assert [f.tick for f in found] == list(range(len(found)))
-        assert all(a.stamp_ns < b.stamp_ns for a, b in zip(good, good[1:], strict=False))
+        assert all(a.stamp_ns < b.stamp_ns for a, b in itertools.pairwise(good))
         for f in good:
             assert f.base.dtype == np.uint8
             assert f.base.ndim == 3
