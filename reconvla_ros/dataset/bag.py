@@ -87,6 +87,7 @@ class BagReader:
                 raise DatasetError(f"streams missing: {', '.join(absent)}")
             topics = [c.topic for c in summary.channels.values() if names[c.id] in _TOPICS]
             ticks: Iterator[tuple[int, int]] | None = None
+            due: tuple[int, int] | None = None
             for _, channel, message in reader.iter_messages(topics):
                 if ticks is None:
                     ticks = enumerate(times if times is not None else self._grid(message.log_time))
@@ -214,7 +215,6 @@ class BagSource:
         reader = BagReader(bag_file(folder), request, read_sidecar(folder).instruction)
         self._notes[name] = reader.notes
         waiting: deque[Tick] = deque()
-        step = NS / request.rate
         seen, again, resets = -1, 0, 0
         for tick in reader.ticks():
             if reader.resets != resets:
@@ -229,7 +229,7 @@ class BagSource:
                 continue
             again = again + 1 if tick.observation.stamp_ns == seen else 0
             if again > request.repeats:
-                yield Refused(tick.number, "repeat", f"no new pair of images for {step / NS:g} s")
+                yield Refused(tick.number, "repeat", f"no new pair of images for {(again + 1) / request.rate:g} s")
             else:
                 waiting.append(tick)
                 seen = tick.observation.stamp_ns
@@ -255,8 +255,9 @@ def _frame(tick: Tick, reader: BagReader, request: Request, final: bool) -> Fram
     measured = request.actions == ACTIONS[1]
     path = tracks.path(times, measured, round(request.limits.state_gap * NS), final)
     if path is None:
-        why = "the episode ends" if final else "arm/ee_pose or joint_states has a gap"
-        return Refused(tick.number, "end" if final else "gap", f"{why} within {times[-1] - times[0]} ns of steps")
+        if final:
+            return Refused(tick.number, "end", "the episode ends before the first step")
+        return Refused(tick.number, "gap", f"arm/ee_pose or joint_states unknown within {request.steps} steps")
     targets, valid = path
     contract = Contract()
     middle = (contract.gripper_open + contract.gripper_closed) / 2.0

@@ -62,8 +62,11 @@ class Options:
                                         ("rate", self.rate, 0.0, 100.0)):  # fmt: skip
             if not low <= number <= high:
                 raise DatasetError(f"{name}: must be in {low:g}..{high:g}, got {number:g}")
+        if self.rate and self.to != "lerobot":
+            raise DatasetError("rate: is for LeRobot; ReconVLA samples have the contract's rate (--contract)")
 
     def key(self, contract: Contract, digest: str) -> str:
         """Names one episode's result: the same key, the same bytes."""
-        text = repr(sorted(asdict(self).items())) + to_yaml(contract) + digest
+        own = sorted((name, value) for name, value in asdict(self).items() if name not in ("include", "contract"))
+        text = repr(own) + to_yaml(contract) + digest
         return hashlib.sha256(text.encode()).hexdigest()[:16]

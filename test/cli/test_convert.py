@@ -41,7 +41,7 @@ def test_import_takes_record_files(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main([*words, "--episode", "x-train-00000-00001"]) == 0
     assert "7 frames of 1 episodes" in capsys.readouterr().out
     assert main(["import", "--from", "bridge", str(tmp_path), "--out", str(tmp_path / "b"), "--episode", "x"]) == 2
-    assert "did you mean" in capsys.readouterr().err
+    assert "episode 'x' (valid: x-train-00000-00000" in capsys.readouterr().err
 
 
 def test_episodes_are_named_by_folder_by_path_or_by_name(tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def test_what_was_written_is_read_back(folder: Path) -> None:
     for a, b in zip(ours, back, strict=True):
         assert a.stamp_ns == b.stamp_ns
         np.testing.assert_allclose(a.tcp.position, b.tcp.position, atol=1e-6)
-        np.testing.assert_allclose(a.positions[: a.valid], b.positions[: a.valid], atol=1e-6)
+        np.testing.assert_allclose(a.positions[: b.valid], b.positions[: b.valid], atol=1e-6)
         assert abs(int(a.base.mean()) - int(b.base.mean())) < 3
 
 
