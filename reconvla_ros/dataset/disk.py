@@ -16,9 +16,10 @@ class DiskError(DatasetError):
 @contextlib.contextmanager
 def writing(path: Path, *errors: type[Exception]) -> Iterator[None]:
     """Turn what the system (and a library, by `errors`) says while `path` is written into ours."""
+    caught: tuple[type[Exception], ...] = (OSError, *errors)
     try:
         yield
-    except (OSError, *errors) as error:
+    except caught as error:
         raise DiskError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from error
 
 

@@ -106,7 +106,7 @@ class EpisodeWriter:
                 path.unlink()
             return
         columns = {name: np.array([row[name] for row in piece.rows]) for name in piece.rows[0]}
-        np.savez(self._folder / f"{piece.stem}-rows.npz", **columns)
+        np.savez(self._folder / f"{piece.stem}-rows.npz", **columns)  # type: ignore[arg-type]
         self._done.append({
             "stem": piece.stem, "frames": len(piece.rows), "size": {k: list(v) for k, v in piece.size.items()},
             "histograms": {name: h.tolist() for name, h in piece.histograms.items()},
@@ -279,7 +279,7 @@ def _meta(
     together = {name: np.concatenate([held[name] for held in columns]) for name in form.COLUMNS}
     statistics = _statistics(together) | _pictures(parts)
     features: dict[str, Any] = {
-        key: form.video_feature(*sizes[name], fps, options.codec) for name, key in form.CAMERAS.items()
+        key: form.video_feature(sizes[name][0], sizes[name][1], fps, options.codec) for name, key in form.CAMERAS.items()
     }
     features |= {name: column.feature for name, column in form.COLUMNS.items()}
     frames = sum(part.frames for part in parts)
