@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from pathlib import Path
 
 from bootstrap.paths import ROOT, Ros
 from bootstrap.report import say
+
+# Folders of test/ in which processes, threads or a simulated firmware keep real time: they get the machine to themselves,
+# one test at a time. All others share the cores.
+REAL_TIME = ("arm", "camera", "graph", "nodes", "sim", "teleop")
 
 
 def main(ros: Ros, env: dict[str, str], arguments: list[str]) -> int:
@@ -21,7 +26,15 @@ def main(ros: Ros, env: dict[str, str], arguments: list[str]) -> int:
             ("mypy", [str(tools / "mypy")]),
         ]
     # The entry point rather than `python -m pytest`, which would put the sources, without the generated messages, first.
-    checks.append(("pytest", [str(tools / "pytest"), *(arguments or ["--durations=10"])]))
+    pytest = [str(tools / "pytest")]
+    if arguments:
+        checks.append(("pytest", [*pytest, *arguments]))
+    else:
+        real_time, others = _split(ROOT / "test")
+        checks.append(
+            ("pytest, in parallel", [*pytest, "--durations=10", "-n", _workers(), "--dist", "loadfile", *others])
+        )
+        checks.append(("pytest, in real time", [*pytest, "--durations=10", *real_time]))
     status = 0
     for name, command in checks:
         say(f"== {name}")
@@ -30,6 +43,22 @@ def main(ros: Ros, env: dict[str, str], arguments: list[str]) -> int:
         say(f"   {name}: {'ok' if code == 0 else f'failed ({code})'}, {time.monotonic() - begin:.0f} s")
         status = status or code
     return status
+
+
+def _split(tests: Path) -> tuple[list[str], list[str]]:
+    """Test folders and files that need the machine to themselves, and the others, each in order."""
+    found = sorted(
+        p for p in tests.iterdir() if p.name.startswith("test_") or (p.is_dir() and any(p.glob("test_*.py")))
+    )
+    names = [str(p.relative_to(ROOT)) for p in found]
+    return [n for n, p in zip(names, found, strict=True) if p.name in REAL_TIME], [
+        n for n, p in zip(names, found, strict=True) if p.name not in REAL_TIME
+    ]
+
+
+def _workers() -> str:
+    """As many as cores, four at most: each holds torch."""
+    return str(min(4, len(os.sched_getaffinity(0))))
 
 
 def _with_typing_path(name: str, env: dict[str, str]) -> dict[str, str]:
