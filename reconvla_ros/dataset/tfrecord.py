@@ -1,4 +1,4 @@
-"""TFRecord files and the tf.train.Example in them, without TensorFlow; why: docs/decisions/0012-data-sets.md.
+"""TFRecord files and the tf.train.Example in them, without TensorFlow; why: docs/decisions/0013-data-sets.md.
 
 A record: length (u64 LE), masked CRC-32C of it, data, masked CRC-32C of the data
 (https://www.tensorflow.org/tutorials/load_data/tfrecord). The messages are those of tensorflow/core/example/*.proto.
