@@ -32,13 +32,16 @@ from reconvla_ros.dataset.frame import Request
 from reconvla_ros.errors import ObservationError
 from reconvla_ros.nodes import convert, qos
 from reconvla_ros.nodes.policy_inputs import PolicyInputs
-from reconvla_ros.observation.assemble import ObservationAssembler
+from reconvla_ros.observation.assemble import AssemblyLimits, ObservationAssembler
 from reconvla_ros.recording.repair import bag_file
 from reconvla_ros.types import ArmState, Observation, Pose
 
 pytestmark = pytest.mark.graph
 TIMEOUT = 20.0  # [s] far beyond what anything here takes
 INSTRUCTION = "put fruit in bowl"
+LIMITS = AssemblyLimits(
+    image_stale=5.0
+)  # [s] a busy machine between a picture and the question makes none of them stale
 TOPICS = {"camera_base/color/image_raw": Image, "camera_wrist/color/image_raw": Image, "joint_states": JointState,
           "arm/ee_pose": PoseStamped}  # fmt: skip
 
@@ -61,7 +64,7 @@ class World:
         self.ear = Ear(self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.ear)
-        self.assembler = ObservationAssembler()
+        self.assembler = ObservationAssembler(LIMITS)
         nothing: Any = lambda *_: None  # noqa: E731
         self.inputs = PolicyInputs(self.ear, self.assembler, nothing, nothing, nothing, nothing)  # type: ignore[arg-type]
         self.inputs.open("raw")
@@ -143,22 +146,25 @@ def test_live_and_recorded_give_equal_observations(world: World) -> None:
     assert answer.accepted, answer.message
     world.until(lambda: all(p.get_subscription_count() == 2 for p in world.out.values()), "both listeners")
     seen: list[tuple[int, Observation | str]] = []
+    spoken = 0
     for k in range(8):
         now = world.ear.get_clock().now().nanoseconds
-        for back in range(120, 0, -5):
-            world.arm(now - back * 1_000_000)
+        spoken = max(spoken, now - 90_000_000)
+        while (spoken := spoken + 5_000_000) < now:  # 200 Hz, on and on
+            world.arm(spoken)
         world.picture("camera_base", now - 60_000_000)
-        if k:  # the first time the wrist camera is missing
-            world.picture("camera_wrist", now - (180_000_000 if k == 1 else 57_000_000 + k * 1_000_000))
+        if k:  # the first time the wrist camera is missing, the second time it lags
+            world.picture("camera_wrist", now - (420_000_000 if k == 1 else 57_000_000 + k * 1_000_000))
         world.until(world.arrived, f"round {k}: {world.sent}, live {world.ear.received}, bag {world.recorded}")
         seen.append(live(world))
     stopped = world.call(RecordStop, "record/stop", RecordStop.Request(outcome="success"))
     assert stopped.accepted, stopped.message
 
-    reader = BagReader(bag_file(Path(answer.path)), Request(), INSTRUCTION)
+    reader = BagReader(bag_file(Path(answer.path)), Request(limits=LIMITS), INSTRUCTION)
     ticks = list(reader.ticks([now for now, _ in seen]))
     assert len(ticks) == len(seen)
-    assert [type(was) for _, was in seen] == [str, str, *[Observation] * 6]
+    assert [str(was).split(":")[0] for _, was in seen[:2]] == ["missing", "skew"]
+    assert all(isinstance(was, Observation) for _, was in seen[2:])
     for tick, (_, was) in zip(ticks, seen, strict=True):
         if isinstance(was, str):
             assert tick.refused == was
