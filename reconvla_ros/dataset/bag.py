@@ -31,6 +31,8 @@ NEEDED = (*COLORS, *_STATES)
 DISCARDED = "discarded"
 # [s] how long a frame waits for what was done after it, beyond its last step, before that counts as a gap
 _PATIENCE = 1.0
+# [ns] a command may be recorded a little later than the pose of the same stamp
+_SETTLED_NS = 50_000_000
 _HEAD = 1 << 16  # bytes of a bag's two ends that go into its digest, beside size and sidecar
 
 
@@ -246,7 +248,7 @@ def _times(tick: Tick, request: Request) -> list[int]:
 def _ready(tick: Tick, reader: BagReader, request: Request, now_ns: int) -> bool:
     last = _times(tick, request)[-1]
     known = min(reader.tracks.tcp.end or 0, reader.tracks.opening.end or 0)
-    return known >= last or now_ns > last + round(_PATIENCE * NS)
+    return (known >= last and now_ns >= last + _SETTLED_NS) or now_ns > last + round(_PATIENCE * NS)
 
 
 def _frame(tick: Tick, reader: BagReader, request: Request, final: bool) -> Frame | Refused:

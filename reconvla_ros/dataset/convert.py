@@ -12,6 +12,7 @@ import fcntl
 import functools
 import json
 import multiprocessing
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -230,17 +231,17 @@ def _begin(ticks: Any, stop: Any) -> None:
     import signal
 
     global _shared
-    _shared = (ticks, stop)
+    _shared = (ticks, stop, os.getppid())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _worker(task: Task) -> Record:
-    ticks, stop = _shared
+    ticks, stop, parent = _shared
 
     def step() -> None:
         with ticks.get_lock():
             ticks.value += 1
-        if stop.is_set():
+        if stop.is_set() or os.getppid() != parent:  # a parent that was killed sets nothing
             raise Cancelled("conversion interrupted")
 
     return convert_episode(task, step, _opened(task.place))
