@@ -279,7 +279,8 @@ def _meta(
     together = {name: np.concatenate([held[name] for held in columns]) for name in form.COLUMNS}
     statistics = _statistics(together) | _pictures(parts)
     features: dict[str, Any] = {
-        key: form.video_feature(sizes[name][0], sizes[name][1], fps, options.codec) for name, key in form.CAMERAS.items()
+        key: form.video_feature(sizes[name][0], sizes[name][1], fps, options.codec)
+        for name, key in form.CAMERAS.items()
     }
     features |= {name: column.feature for name, column in form.COLUMNS.items()}
     frames = sum(part.frames for part in parts)

@@ -171,6 +171,29 @@ def test_what_was_written_is_read_back(folder: Path) -> None:
         assert abs(int(a.base.mean()) - int(b.base.mean())) < 3
 
 
+def test_others_data_is_read_by_the_names_of_its_columns(folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(folder, tmp_path / "x")
+    about = info(folder)
+    del about["features"]["target.ee_pose"]
+    for key in ("observation.state", "action"):
+        about["features"][key]["names"] = ["gripper", "x", "y", "z", "roll", "pitch", "yaw"]
+    about["robot_type"] = "widowx"
+    (tmp_path / "x/meta/info.json").write_text(json.dumps(about))
+    source = LeRobotSource(tmp_path / "x")
+    contract = source.contract()
+    assert (contract.embodiment, contract.frame, contract.rate) == ("widowx", "world", 10.0)
+    assert "joint1" not in contract.state_slots
+    rows = rows_of(folder).to_pydict()
+    state, action = np.array(rows["observation.state"][3]), np.array(rows["action"][3])
+    frame = [f for f in frames(source, "episode_000000") if isinstance(f, Frame)][3]
+    np.testing.assert_allclose(frame.tcp.position, state[1:4], atol=1e-6)
+    np.testing.assert_allclose(frame.positions[0], state[1:4] + action[1:4], atol=1e-6)
+    assert frame.gripper == pytest.approx(state[0] * contract.gripper_open)
+    assert frame.joints is None
+
+
 def test_joints_alone_do_not_say_where_the_tcp_is(folder: Path, tmp_path: Path) -> None:
     import shutil
 

@@ -27,7 +27,7 @@ from reconvla_ros.msg import RecordState
 from reconvla_ros.srv import RecordStart, RecordStop
 from sensor_msgs.msg import Image, JointState
 
-from reconvla_ros.dataset.bag import BagReader, kind_of
+from reconvla_ros.dataset.bag_reader import BagReader, kind_of
 from reconvla_ros.dataset.frame import Request
 from reconvla_ros.errors import ObservationError
 from reconvla_ros.nodes import convert, qos
