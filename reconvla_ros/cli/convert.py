@@ -100,11 +100,13 @@ def run(place: Place, options: Options, words: argparse.Namespace) -> int:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("ticks"),
                TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    # No refreshing thread: without one the workers are forked (dataset/convert.py).
+    quiet = not console.is_terminal
+    with Progress(*columns, console=console, disable=quiet, transient=True, auto_refresh=False) as bar:
         task = bar.add_task("converting", total=None)
         report = convert(
             place, words.out, options, words.workers,
-            lambda done, total: bar.update(task, completed=done, total=max(done, total)),
+            lambda done, total: bar.update(task, completed=done, total=max(done, total), refresh=True),
         )  # fmt: skip
     found = report.as_json()
     if words.json is not None:

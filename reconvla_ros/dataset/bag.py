@@ -11,7 +11,7 @@ import numpy as np
 
 from reconvla_ros.dataset.bag_reader import BagReader, Tick
 from reconvla_ros.dataset.frame import ACTIONS, Frame, Info, Refused, Request
-from reconvla_ros.errors import DatasetError, RecordingError, choices
+from reconvla_ros.errors import DatasetError, ObservationError, RecordingError, ShapeError, choices
 from reconvla_ros.observation.assemble import NS
 from reconvla_ros.policy.contract import Contract
 from reconvla_ros.recording.episode import SIDECAR, TRASH, EpisodeStore, read_sidecar
@@ -128,7 +128,12 @@ def _frame(tick: Tick, reader: BagReader, request: Request, final: bool) -> Fram
     found, times, tracks = tick.observation, _times(tick, request), reader.tracks
     assert found is not None
     measured = request.actions == ACTIONS[1]
-    path = tracks.path(times, measured, round(request.limits.state_gap * NS), final)
+    try:
+        path = tracks.path(times, measured, round(request.limits.state_gap * NS), final)
+        before = None if measured else tracks.grip(found.stamp_ns)
+        commands = tracks.commands(times[0])
+    except (ObservationError, ShapeError) as error:
+        return Refused(tick.number, "unreadable", f"arm/action_trace: {error}")
     if path is None:
         if final:
             return Refused(tick.number, "end", "the episode ends before the first step")
@@ -136,7 +141,6 @@ def _frame(tick: Tick, reader: BagReader, request: Request, final: bool) -> Fram
     targets, valid = path
     contract = Contract()
     middle = (contract.gripper_open + contract.gripper_closed) / 2.0
-    before = None if measured else tracks.grips.before(found.stamp_ns)
     openings = np.array([opening for _, opening in targets])
     return Frame(
         tick=tick.number,
@@ -154,7 +158,7 @@ def _frame(tick: Tick, reader: BagReader, request: Request, final: bool) -> Fram
         openings=openings,
         valid=valid,
         human=tick.human,
-        commands=tracks.commands(times[0]),
+        commands=commands,
         goal=tracks.joints.nearest(times[0], round(request.limits.state_gap * NS)),
     )
 

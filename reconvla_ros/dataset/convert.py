@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -204,8 +205,8 @@ def _alone(tasks: Sequence[Task], show: Callable[[int], None]) -> list[Record]:
 
 
 def _together(tasks: Sequence[Task], workers: int, show: Callable[[int], None]) -> list[Record]:
-    # Spawned, not forked: a fork would copy threads' locks (progress bar, image pool) in whatever state they are.
-    context = multiprocessing.get_context("spawn")
+    # A fork starts at once, but copies the locks of other threads in whatever state they are: only where there are none.
+    context: Any = multiprocessing.get_context("fork" if threading.active_count() == 1 else "spawn")
     ticks, stop = context.Value("q", 0), context.Event()
     pool = ProcessPoolExecutor(min(workers, len(tasks)), context, _begin, (ticks, stop))
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -13,6 +14,7 @@ import numpy as np
 from reconvla_ros.dataset.frame import Commands
 from reconvla_ros.errors import ObservationError
 from reconvla_ros.observation.cdr import ORIGIN, PLAIN_CDR, Reader, stamp_of
+from reconvla_ros.observation.latest import Lazy
 from reconvla_ros.types import Float, Pose
 
 T = TypeVar("T")
@@ -47,6 +49,11 @@ class Track(Generic[T]):
         """The last sample at or before `at_ns`, None when it is older than `within_ns`."""
         k = bisect.bisect_right(self.stamps, at_ns) - 1
         return self._values[k] if k >= 0 and at_ns - self.stamps[k] <= within_ns else None
+
+    def back(self, at_ns: int) -> Iterator[tuple[int, T]]:
+        """The samples at or before `at_ns` with their stamps, newest first."""
+        k = bisect.bisect_right(self.stamps, at_ns)
+        return ((self.stamps[i], self._values[i]) for i in range(k - 1, -1, -1))
 
     @property
     def end(self) -> int | None:
@@ -116,16 +123,26 @@ class Tracks:
     tcp: Track[Pose] = field(default_factory=Track)
     opening: Track[float] = field(default_factory=Track)
     joints: Track[Float] = field(default_factory=Track)  # joint1..6 [rad] and the opening [m] (7,)
-    targets: Track[Target] = field(default_factory=Track)
-    grips: Track[float] = field(default_factory=Track)  # commanded openings only
+    targets: Track[Lazy[Target]] = field(default_factory=Track)  # 200 a second come, some ten are used
     holder: str = "none"
+    _grips: dict[int, float | None] = field(default_factory=dict)  # answers of `grip`, by stamp
 
     def take_trace(self, data: bytes) -> None:
-        """One arm/action_trace."""
-        stamp, target = stamp_of(data), target_of(data)
-        self.targets.add(stamp, target)
-        if target.opening is not None:
-            self.grips.add(stamp, target.opening)
+        """One arm/action_trace; it is decoded when it is asked for."""
+        stamp = stamp_of(data)
+        self.targets.add(stamp, Lazy(lambda: target_of(data)))
+        self._grips.pop(stamp, None)
+
+    def grip(self, at_ns: int) -> float | None:
+        """The opening [m] that was last commanded at `at_ns`; None before any."""
+        passed, opening = [], None
+        for stamp, command in self.targets.back(at_ns):
+            opening = self._grips[stamp] if stamp in self._grips else command.get().opening
+            passed.append(stamp)
+            if opening is not None or stamp in self._grips:
+                break
+        self._grips.update(dict.fromkeys(passed, opening))
+        return opening
 
     def target(self, at_ns: int, measured: bool, gap_ns: int) -> tuple[Pose, float] | None:
         """Where the TCP was sent at `at_ns`, and the gripper's opening [m]; None where nothing is known.
@@ -137,9 +154,9 @@ class Tracks:
             return None
         if measured:
             return pose, opening
-        command, grip = self.targets.before(at_ns, COMMAND_STALE_NS), self.grips.before(at_ns)
-        if command is not None and command.filtered is not None:
-            pose = command.filtered
+        command, grip = self.targets.before(at_ns, COMMAND_STALE_NS), self.grip(at_ns)
+        if command is not None:
+            pose = command.get().filtered or pose
         return pose, opening if grip is None else grip
 
     def path(
@@ -160,4 +177,4 @@ class Tracks:
     def commands(self, at_ns: int) -> Commands | None:
         """What was done with the command in force at `at_ns`."""
         command = self.targets.before(at_ns, COMMAND_STALE_NS)
-        return None if command is None else command.commands
+        return None if command is None else command.get().commands

@@ -190,3 +190,24 @@ def test_discarded_episodes_are_found_only_when_asked_for(tmp_path: Path) -> Non
     (info,) = BagSource(tmp_path, discarded=True).infos()
     assert info.outcome == "discarded"
     assert len(frames(BagSource(tmp_path, discarded=True), name)) > 10
+
+
+def test_the_gripper_command_is_the_last_that_was_one(tmp_path: Path) -> None:
+    from reconvla_ros.dataset.tracks import Tracks
+
+    tracks = Tracks()
+    openings = [math.nan, 0.05, math.nan, math.nan, 0.0, math.nan]
+    for k, opening in enumerate(openings):
+        tracks.take_trace(made.trace(made.T0 + k * MS, 0.3, gripper=opening))
+    asked = [tracks.grip(made.T0 + at * MS) for at in (5, 3, 0, 4, 1, 2, 5, 9)]
+    assert asked == pytest.approx([0.0, 0.05, None, 0.0, 0.05, 0.05, 0.0, 0.0])
+    assert tracks.grip(made.T0 - 1) is None
+
+
+def test_a_trace_that_cannot_be_read_costs_the_frames_that_need_it(tmp_path: Path) -> None:
+    rows = made.rows()
+    place = [k for k, row in enumerate(rows) if row[1] == "arm/action_trace"][7]
+    rows[place] = (*rows[place][:2], rows[place][2][:60])
+    found, refused, _ = read_rows(tmp_path, rows)
+    assert refused["unreadable"] >= 1
+    assert len(found) > 8

@@ -82,13 +82,13 @@ def tcp(at: int, x: float) -> bytes:
     return serialised(message, "geometry_msgs/msg/PoseStamped")
 
 
-def trace(at: int, x: float, verdict: int = 0) -> bytes:
+def trace(at: int, x: float, verdict: int = 0, gripper: float = 0.05) -> bytes:
     nothing = pose(math.nan)
     message = _make(
         "reconvla_ros/msg/ActionTrace", PASSED=0, CLAMPED=1, REFUSED=2, header=header(at), source="policy", task_id="t",
         chunk_sequence=0, chunk_step=0, verdict=verdict, reason="workspace" if verdict else "", detail="",
         requested_pose=pose(x), requested_gripper=0.05, filtered_pose=nothing if verdict == 2 else pose(x),
-        filtered_gripper=0.05, applied_position=np.full(6, 0.1), applied_gripper=0.05, measured_position=np.full(6, 0.1),
+        filtered_gripper=gripper, applied_position=np.full(6, 0.1), applied_gripper=0.05, measured_position=np.full(6, 0.1),
     )  # fmt: skip
     return serialised(message, "reconvla_ros/msg/ActionTrace")
 
