@@ -11,11 +11,20 @@ from pathlib import Path
 import numpy as np
 from mcap.reader import make_reader
 
+from reconvla_ros.dataset.bag_chunks import messages
 from reconvla_ros.dataset.frame import Request
 from reconvla_ros.dataset.tracks import Tracks, holder_of
 from reconvla_ros.errors import DatasetError, ObservationError, RecordingError, ShapeError
 from reconvla_ros.observation.assemble import NS, ObservationAssembler
-from reconvla_ros.observation.cdr import STATE_SPACING_NS, Thinner, color_of, joint_state_of, pose_of, stamp_of
+from reconvla_ros.observation.cdr import (
+    STATE_SPACING_NS,
+    Buffer,
+    Thinner,
+    color_of,
+    joint_state_of,
+    pose_of,
+    stamp_of,
+)
 from reconvla_ros.recording.reading import readable, relative
 from reconvla_ros.recording.settings import COLORS
 from reconvla_ros.types import Observation
@@ -67,8 +76,7 @@ class BagReader:
             RecordingError: the bag cannot be read to its end. DatasetError: a stream that is needed is not in it.
         """
         with readable(self._file), self._file.open("rb") as stream:
-            reader = make_reader(stream, validate_crcs=True)
-            summary = reader.get_summary()
+            summary = make_reader(stream, validate_crcs=True).get_summary()
             if summary is None:
                 raise RecordingError(f"bag {self._file} has no index: it was cut; remedy: reconvla episodes recover")
             counts = summary.statistics.channel_message_counts if summary.statistics else {}
@@ -77,17 +85,17 @@ class BagReader:
             absent = [topic for topic in NEEDED if topic not in held]
             if absent:
                 raise DatasetError(f"streams missing: {', '.join(absent)}")
-            topics = [c.topic for c in summary.channels.values() if names[c.id] in _TOPICS]
+            wanted = {number for number, name in names.items() if name in _TOPICS}
             ticks: Iterator[tuple[int, int]] | None = None
             due: tuple[int, int] | None = None
-            for _, channel, message in reader.iter_messages(topics):
+            for log, channel, data in messages(self._file, summary, wanted):
                 if ticks is None:
-                    ticks = enumerate(times if times is not None else self._grid(message.log_time))
+                    ticks = enumerate(times if times is not None else self._grid(log))
                     due = next(ticks, None)
-                while due is not None and due[1] < message.log_time:
+                while due is not None and due[1] < log:
                     yield self._tick(*due)
                     due = next(ticks, None)
-                self._take(names[channel.id], message.data)
+                self._take(names[channel], data)
             if times is not None and ticks is not None and due is not None:
                 yield from (self._tick(*tick) for tick in itertools.chain([due], ticks))
 
@@ -102,7 +110,7 @@ class BagReader:
             return Tick(number, at_ns, None, f"{kind_of(error)}: {error}", human)
         return Tick(number, at_ns, found, "", human)
 
-    def _take(self, topic: str, data: bytes) -> None:
+    def _take(self, topic: str, data: Buffer) -> None:
         try:
             stamp = stamp_of(data)
             if stamp < self._last.get(topic, stamp):
@@ -121,7 +129,7 @@ class BagReader:
         except ObservationError:
             self.notes[f"{topic}: unreadable"] += 1
 
-    def _take_state(self, topic: str, stamp: int, data: bytes) -> None:
+    def _take_state(self, topic: str, stamp: int, data: Buffer) -> None:
         if topic == "joint_states":
             state = joint_state_of(data)
             self._assembler.add_state(state)

@@ -206,7 +206,9 @@ def _alone(tasks: Sequence[Task], show: Callable[[int], None]) -> list[Record]:
 
 def _together(tasks: Sequence[Task], workers: int, show: Callable[[int], None]) -> list[Record]:
     # A fork starts at once, but copies the locks of other threads in whatever state they are: only where there are none.
-    context: Any = multiprocessing.get_context("fork" if threading.active_count() == 1 else "spawn")
+    # The image pool of model/images.py counts as none: it idles here, and a child forgets it.
+    others = [t for t in threading.enumerate() if t is not threading.main_thread() and not t.name.startswith("images")]
+    context: Any = multiprocessing.get_context("spawn" if others else "fork")
     ticks, stop = context.Value("q", 0), context.Event()
     pool = ProcessPoolExecutor(min(workers, len(tasks)), context, _begin, (ticks, stop))
     try:

@@ -13,7 +13,7 @@ import numpy as np
 
 from reconvla_ros.dataset.frame import Commands
 from reconvla_ros.errors import ObservationError
-from reconvla_ros.observation.cdr import ORIGIN, PLAIN_CDR, Reader, stamp_of
+from reconvla_ros.observation.cdr import ORIGIN, PLAIN_CDR, Buffer, Reader, stamp_of
 from reconvla_ros.observation.latest import Lazy
 from reconvla_ros.types import Float, Pose
 
@@ -70,7 +70,7 @@ class Target:
     commands: Commands
 
 
-def target_of(data: bytes) -> Target:
+def target_of(data: Buffer) -> Target:
     """Serialised ActionTrace -> what it says.
 
     Raises:
@@ -98,7 +98,7 @@ def target_of(data: bytes) -> Target:
     return Target(pose, float(let) if math.isfinite(let) else None, commands)
 
 
-def holder_of(data: bytes) -> str:
+def holder_of(data: Buffer) -> str:
     """Serialised ArmStatus -> the holder of the lease.
 
     Raises:
@@ -127,7 +127,7 @@ class Tracks:
     holder: str = "none"
     _grips: dict[int, float | None] = field(default_factory=dict)  # answers of `grip`, by stamp
 
-    def take_trace(self, data: bytes) -> None:
+    def take_trace(self, data: Buffer) -> None:
         """One arm/action_trace; it is decoded when it is asked for."""
         stamp = stamp_of(data)
         self.targets.add(stamp, Lazy(lambda: target_of(data)))
