@@ -5,14 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from pathlib import Path
 
 from bootstrap.paths import ROOT, Ros
 from bootstrap.report import say
-
-# Folders of test/ in which processes, threads or a simulated firmware keep real time: they get the machine to themselves,
-# one test at a time. All others share the cores.
-REAL_TIME = ("arm", "camera", "graph", "nodes", "sim", "teleop")
 
 
 def main(ros: Ros, env: dict[str, str], arguments: list[str]) -> int:
@@ -30,11 +25,10 @@ def main(ros: Ros, env: dict[str, str], arguments: list[str]) -> int:
     if arguments:
         checks.append(("pytest", [*pytest, *arguments]))
     else:
-        real_time, others = _split(ROOT / "test")
-        checks.append(
-            ("pytest, in parallel", [*pytest, "--durations=10", "-n", _workers(), "--dist", "loadfile", *others])
-        )
-        checks.append(("pytest, in real time", [*pytest, "--durations=10", *real_time]))
+        # In parallel what keeps no real time, then one test at a time what does (marked in test/conftest.py).
+        parallel = ["-n", _workers(), "--dist", "loadfile"]
+        checks.append(("pytest, in parallel", [*pytest, "--durations=10", *parallel, "-m", "not real_time"]))
+        checks.append(("pytest, in real time", [*pytest, "--durations=10", "-m", "real_time"]))
     status = 0
     for name, command in checks:
         say(f"== {name}")
@@ -43,17 +37,6 @@ def main(ros: Ros, env: dict[str, str], arguments: list[str]) -> int:
         say(f"   {name}: {'ok' if code == 0 else f'failed ({code})'}, {time.monotonic() - begin:.0f} s")
         status = status or code
     return status
-
-
-def _split(tests: Path) -> tuple[list[str], list[str]]:
-    """Test folders and files that need the machine to themselves, and the others, each in order."""
-    found = sorted(
-        p for p in tests.iterdir() if p.name.startswith("test_") or (p.is_dir() and any(p.glob("test_*.py")))
-    )
-    names = [str(p.relative_to(ROOT)) for p in found]
-    return [n for n, p in zip(names, found, strict=True) if p.name in REAL_TIME], [
-        n for n, p in zip(names, found, strict=True) if p.name not in REAL_TIME
-    ]
 
 
 def _workers() -> str:
