@@ -156,13 +156,15 @@ def measure(
         "plain": lambda out: plain(root, out),
     }
     rates: dict[str, list[float]] = {name: [] for name in sides}
+    cost: dict[str, list[float]] = {name: [] for name in sides}  # CPU of this process
     frames: dict[str, int] = {}
     for turn in range(rounds):
         for name in list(sides) if turn % 2 == 0 else list(sides)[::-1]:
             out = folder / f"{name}-{turn}"
-            begin = time.monotonic()
+            begin, cpu = time.monotonic(), time.process_time()
             frames[name] = sides[name](out)
             rates[name].append(frames[name] / (time.monotonic() - begin))
+            cost[name].append(1e3 * (time.process_time() - cpu) / frames[name])
             shutil.rmtree(out)
             say(f"round {turn + 1} {name:<6} {rates[name][-1]:7.1f} frames/s, {frames[name]} frames")
     ratios = [a / b for a, b in zip(rates["ours"], rates["plain"], strict=True)]
@@ -171,6 +173,7 @@ def measure(
         "frames_s": _median(rates["ours"]), "plain_frames_s": _median(rates["plain"]),
         "one_worker_frames_s": _median(rates["one"]),
         "one_worker_ratio": _median([a / b for a, b in zip(rates["one"], rates["plain"], strict=True)]),
+        "one_worker_cpu_ms_per_frame": _median(cost["one"]), "plain_cpu_ms_per_frame": _median(cost["plain"]),
         "frames": frames["ours"], "plain_frames": frames["plain"], "workers": workers, "rounds": rounds,
         "episodes": len(EpisodeStore(root).names()), "kept": bool(np.median(ratios) >= BOUND),
     }}  # fmt: skip

@@ -41,6 +41,7 @@ def run(options: argparse.Namespace, write: Callable[[Path, object], None]) -> i
         write(options.json, result)
     found = result["convert"]
     print(f"convert: {found['frames_s']:.1f} frames/s on {found['workers']} workers ({found['one_worker_frames_s']:.1f} on one), "
-          f"plain {found['plain_frames_s']:.1f}: {found['ratio']:.2f} times ({found['ratio_spread'][0]:.2f} to "
+          f"plain {found['plain_frames_s']:.1f}; CPU a frame {found['one_worker_cpu_ms_per_frame']:.1f} and "
+          f"{found['plain_cpu_ms_per_frame']:.1f} ms: {found['ratio']:.2f} times ({found['ratio_spread'][0]:.2f} to "
           f"{found['ratio_spread'][1]:.2f}), bound {BOUND:g}: {'kept' if found['kept'] else 'NOT kept'}")  # fmt: skip
     return 0 if found["kept"] else 1
