@@ -80,7 +80,7 @@ def _repair_cmake(ros: Ros) -> None:
 
 
 def _check(ros: Ros) -> None:
-    modules = "numpy, scipy, yaml, can, piper_sdk, mujoco, ruckig, mcap, torch, transformers"
+    modules = "numpy, scipy, yaml, can, piper_sdk, mujoco, ruckig, mcap, pyarrow, av, torch, transformers"
     code = f"import {modules}; print('torch', torch.__version__, '| mujoco', mujoco.__version__, '| numpy', numpy.__version__)"
     done = subprocess.run([str(ros.interpreter), "-c", code], capture_output=True, text=True, env=os.environ.copy())
     if done.returncode:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 ORDER = (
     ("types", "errors", "tables", "config", "graph"),  # L0
     ("observation", "safety", "task", "arm", "sim", "camera", "calibration", "teleop", "recording"),  # L1, L2
-    ("model", "policy", "training", "evaluation"),  # L3
+    ("model", "policy", "dataset", "training", "evaluation"),  # L3
     ("nodes",),  # L4
     ("bench", "cli"),  # L5
 )

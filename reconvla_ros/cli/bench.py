@@ -9,7 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from reconvla_ros.cli import bench_camera, bench_driver, bench_faults, bench_link, bench_policy, bench_record
+from reconvla_ros.cli import (
+    bench_camera,
+    bench_convert,
+    bench_driver,
+    bench_faults,
+    bench_link,
+    bench_policy,
+    bench_record,
+)
 from reconvla_ros.errors import SetupError
 
 
@@ -93,5 +101,6 @@ def main(words: list[str]) -> int:
     bench_policy.add(benches, _write)
     bench_record.add(benches, _write)
     bench_link.add(benches, _write)
+    bench_convert.add(benches, _write)
     options = parser.parse_args(words)
     return int(options.run(options))

@@ -14,6 +14,8 @@ COMMANDS = {
     "task": ("reconvla_ros.cli.task", "give, watch or cancel a task of a running graph"),
     "record": ("reconvla_ros.cli.record", "start, stop, discard or relabel an episode of a running graph"),
     "episodes": ("reconvla_ros.cli.episodes", "list, show, relabel, delete, verify, recover, replay what was recorded"),
+    "convert": ("reconvla_ros.cli.convert", "episodes to LeRobot v3 or to ReconVLA training samples"),
+    "import": ("reconvla_ros.cli.import_data", "LeRobot v3 or BridgeData to ReconVLA training samples"),
     "teleop": ("reconvla_ros.cli.teleop", "steer the arm by hand: keyboard, gamepad, leader arm; record it"),
     "calibrate": ("reconvla_ros.cli.calibrate", "find where the cameras sit, or check that they still sit there"),
     "skew": ("reconvla_ros.cli.skew", "how far the stamps of the two cameras are apart for one instant"),
@@ -23,7 +25,7 @@ COMMANDS = {
         "reconvla_ros.cli.replay_filter",
         "what the filter would make of a recorded episode; no arm needed",
     ),
-    "bench": ("reconvla_ros.cli.bench", "measurements with a verdict: soak, driver, faults, policy, record"),
+    "bench": ("reconvla_ros.cli.bench", "measurements with a verdict: soak, driver, faults, policy, record, convert"),
     "doctor": ("reconvla_ros.cli.doctor", "what is here, what is missing, and the remedy for each"),
 }
 

@@ -21,14 +21,13 @@ from reconvla_ros.msg import ArmStatus, TaskState
 from reconvla_ros.nodes import convert, qos
 from reconvla_ros.nodes.base import WARN, ManagedNode
 from reconvla_ros.nodes.clock_echo import ClockWatch
-from reconvla_ros.nodes.serialized import compressed_to_rgb, raw_to_rgb, stamp_of, thinned
+from reconvla_ros.nodes.serialized import compressed_to_rgb, raw_to_rgb, thinned
 from reconvla_ros.observation.assemble import ObservationAssembler
+from reconvla_ros.observation.cdr import STATE_SPACING_NS, stamp_of
 from reconvla_ros.observation.silence import CameraSilence
 from reconvla_ros.types import Observation
 
 VIEWS = dict(zip(CAMERAS, ("base", "wrist"), strict=True))
-# Joints come at 200 Hz; a sample each 15 ms is nearer to an image than it matters and costs a quarter.
-STATE_SPACING_NS = 15_000_000
 _WATCH_PERIOD = 0.02  # [s] how soon a silent camera is noticed
 FOLLOWING = ("MOVING", "HOLDING")  # states of the driver in which it follows chunks; it holds between slow steps
 

@@ -10,7 +10,6 @@ import io
 import struct
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,115 +17,32 @@ from PIL import Image as PilImage
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
-from reconvla_ros.errors import ObservationError, ReconVlaError, ShapeError
+from reconvla_ros.errors import ReconVlaError, ShapeError
 from reconvla_ros.nodes.convert import to_rgb
 from reconvla_ros.observation import transforms
-
-# Encapsulation of plain CDR (DDSI-RTPS 2.2, 10.2.1.2): big and little endian. ROS 2 middleware sends images as nothing else.
-_PLAIN_CDR = {b"\0\0": ">", b"\0\1": "<"}
-_ORIGIN = 4  # alignment counts from behind the encapsulation
-
-
-def stamp_of(data: bytes) -> int:
-    """Capture stamp [ns] of a message that begins with a header (CDR: 4 bytes of encapsulation, then sec, nanosec).
-
-    Raises:
-        ObservationError: bytes that end before the stamp does.
-    """
-    if len(data) < _ORIGIN + 8:
-        raise ObservationError(f"message of {len(data)} bytes is cut off: a header begins with {_ORIGIN + 8}")
-    order = "<" if data[1] & 1 else ">"
-    seconds, nanoseconds = struct.unpack_from(f"{order}iI", data, 4)
-    return int(seconds) * 1_000_000_000 + int(nanoseconds)
+from reconvla_ros.observation.cdr import ORIGIN, Thinner, image_of, stamp_of
 
 
 def thinned(
     use: Callable[[bytes], None], spacing_ns: int, complain: Callable[[str], object]
 ) -> Callable[[bytes], None]:
-    """A callback that passes on the messages at least `spacing_ns` from the last one passed on (or stamped before it).
+    """A callback that passes on the first message of each slot of `spacing_ns` by stamp (0 = every one).
 
     What `use` refuses with an error of ours is told to `complain`, the first time and each 100th.
     """
-    last, refused = -spacing_ns, 0
+    thinner, refused = Thinner(spacing_ns), 0
 
     def callback(data: bytes) -> None:
-        nonlocal last, refused
+        nonlocal refused
         try:
-            stamp = stamp_of(data)
-            if abs(stamp - last) < spacing_ns:
-                return
-            last = stamp
-            use(data)
+            if thinner.takes(stamp_of(data)):
+                use(data)
         except ReconVlaError as error:
             if refused % 100 == 0:
                 complain(str(error))
             refused += 1
 
     return callback
-
-
-@dataclass(frozen=True)
-class ImageBytes:
-    """A serialised sensor_msgs/Image: its fields, and where its data lies.
-
-    Attributes:
-        height, width: [px]. step: bytes a row. encoding: as ROS names them. big_endian: of the pixels.
-        data: the pixels in place, no copy.
-    """
-
-    height: int
-    width: int
-    encoding: str
-    big_endian: bool
-    step: int
-    data: memoryview
-
-
-class _Reader:
-    """Plain CDR from front to back."""
-
-    def __init__(self, data: bytes, order: str, at: int) -> None:
-        self._data, self._format, self._at = data, struct.Struct(order + "I"), at
-
-    def number(self) -> int:
-        """The next uint32."""
-        self._at += -(self._at - _ORIGIN) % 4
-        value: int = self._format.unpack_from(self._data, self._at)[0]
-        self._at += 4
-        return value
-
-    def octet(self) -> int:
-        """The next uint8."""
-        self._at += 1
-        return self._data[self._at - 1]
-
-    def octets(self) -> memoryview:
-        """The next sequence of uint8, or the text of a string with its end; IndexError when it is cut off."""
-        count = self.number()
-        begin, self._at = self._at, self._at + count
-        if self._at > len(self._data):
-            raise IndexError(f"{count} bytes announced at {begin}, {len(self._data) - begin} left")
-        return memoryview(self._data)[begin : self._at]
-
-
-def image_of(data: bytes) -> ImageBytes | None:
-    """Serialised Image -> its fields; None for bytes in another representation than plain CDR.
-
-    Raises:
-        ObservationError: bytes that end before the image does.
-    """
-    order = _PLAIN_CDR.get(data[:2])
-    if order is None:
-        return None
-    try:
-        reader = _Reader(data, order, _ORIGIN + 8)  # behind the stamp
-        reader.octets()  # frame_id
-        height, width = reader.number(), reader.number()
-        encoding = bytes(reader.octets()).rstrip(b"\0").decode("utf-8", "replace")
-        big_endian = reader.octet() != 0
-        return ImageBytes(height, width, encoding, big_endian, reader.number(), reader.octets())
-    except (struct.error, IndexError) as error:
-        raise ObservationError(f"image message of {len(data)} bytes is cut off: {error}") from error
 
 
 def image_bytes(pixels: NDArray, encoding: str, stamp_ns: int, frame_id: str) -> bytes:
@@ -137,7 +53,7 @@ def image_bytes(pixels: NDArray, encoding: str, stamp_ns: int, frame_id: str) ->
     head += struct.pack(order + "iI", stamp_ns // 1_000_000_000, stamp_ns % 1_000_000_000)
 
     def align() -> None:
-        head.extend(bytes(-(len(head) - _ORIGIN) % 4))
+        head.extend(bytes(-(len(head) - ORIGIN) % 4))
 
     for text, numbers in ((frame_id, pixels.shape[:2]), (encoding, ())):
         raw = text.encode() + b"\0"

@@ -82,15 +82,26 @@ def tcp(at: int, x: float) -> bytes:
     return serialised(message, "geometry_msgs/msg/PoseStamped")
 
 
-def trace(at: int, x: float, verdict: int = 0) -> bytes:
+def trace(at: int, x: float, verdict: int = 0, gripper: float = 0.05) -> bytes:
     nothing = pose(math.nan)
     message = _make(
         "reconvla_ros/msg/ActionTrace", PASSED=0, CLAMPED=1, REFUSED=2, header=header(at), source="policy", task_id="t",
         chunk_sequence=0, chunk_step=0, verdict=verdict, reason="workspace" if verdict else "", detail="",
         requested_pose=pose(x), requested_gripper=0.05, filtered_pose=nothing if verdict == 2 else pose(x),
-        filtered_gripper=0.05, applied_position=np.full(6, 0.1), applied_gripper=0.05, measured_position=np.full(6, 0.1),
+        filtered_gripper=gripper, applied_position=np.full(6, 0.1), applied_gripper=0.05, measured_position=np.full(6, 0.1),
     )  # fmt: skip
     return serialised(message, "reconvla_ros/msg/ActionTrace")
+
+
+def status(at: int, source: str) -> bytes:
+    flags = np.zeros(6, dtype=np.bool_)
+    message = _make(
+        "reconvla_ros/msg/ArmStatus", header=header(at), state="MOVING", reason="", source=source, task_id="t",
+        dry_run=False, stop_latched=False, enabled=flags, gripper_enabled=True, ctrl_mode=1, arm_status=0, move_mode=1,
+        limit_bits=0, comm_bits=0, firmware="", frames_sent=0, commands_passed=0, commands_clamped=0,
+        commands_refused=0, reasons=[], reason_counts=np.zeros(0, dtype=np.uint64), feedback_age=0.0,
+    )  # fmt: skip
+    return serialised(message, "reconvla_ros/msg/ArmStatus")
 
 
 def rows(seconds: float = 2.0, camera_rate: int = 10, begin: int = T0) -> list[Row]:
