@@ -51,7 +51,7 @@ class Ear(Node):
 
     def __init__(self, context: Any) -> None:
         super().__init__("ear", context=context)
-        self.config = SimpleNamespace(max_image_gap=60.0)
+        self.config = SimpleNamespace(max_image_gap=60.0, max_clock_offset=0.05)
         self.received: dict[str, int] = {}
 
 
@@ -121,15 +121,17 @@ def world(domain: int, tmp_path: Path) -> Iterator[World]:
     words = [sys.executable, "-m", "reconvla_ros.nodes.recorder_node", "--ros-args", "-r", "__node:=recorder",
              "-p", f"folder:={tmp_path}", "-p", "state_rate:=20.0"]  # fmt: skip
     process = subprocess.Popen(words, cwd=tmp_path)
-    made = World()
-    yield made
-    made.close()
-    process.send_signal(signal.SIGTERM)
     try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        made = World()
+        yield made
+        made.close()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def live(world: World) -> tuple[int, Observation | str]:
