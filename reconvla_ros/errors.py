@@ -17,6 +17,7 @@
     +-- CalibrationError     views from which no camera pose follows, or a stored one that does not fit
     +-- TeleopError          a device to steer the arm with: missing, unplugged, not what it should be
     +-- RecordingError       a bag that cannot be written or read
+    +-- TrainingError        data that cannot be learned from, or a run that must not go on
     +-- TaskError            a task that cannot be accepted
     +-- Cancelled            work that was called off before it was done
     +-- SetupError           something this machine lacks, with its remedy
@@ -89,6 +90,10 @@ class TeleopError(ReconVlaError):
 
 class RecordingError(ReconVlaError):
     """A bag that cannot be written or read."""
+
+
+class TrainingError(ReconVlaError):
+    """Training data that cannot be learned from, or a run that must not go on."""
 
 
 class TaskError(ReconVlaError):

@@ -46,7 +46,8 @@ def near(got: Tensor, wanted: Tensor, tolerance: float = NEAR) -> None:
 
 
 def test_denoiser(branch: Reconstruction, arrays: dict[str, Tensor]) -> None:
-    near(sinusoid(arrays["dit/t"]), arrays["dit/t_embed_sinusoid"])
+    # An angle of 999 rad has float32 steps of 6e-5: one bit of exp, which differs from processor to processor, moves it so far.
+    torch.testing.assert_close(sinusoid(arrays["dit/t"]), arrays["dit/t_embed_sinusoid"], atol=1e-4, rtol=0)
     near(branch.net.t_embedder(arrays["dit/t"]), arrays["dit/t_embed"])
     near(branch.net(arrays["dit/x"], arrays["dit/t"], arrays["dit/context"]), arrays["dit/out"])
 
