@@ -17,6 +17,8 @@ COMMANDS = {
     "teleop": ("reconvla_ros.cli.teleop", "steer the arm by hand: keyboard, gamepad, leader arm; record it"),
     "calibrate": ("reconvla_ros.cli.calibrate", "find where the cameras sit, or check that they still sit there"),
     "make-checkpoint": ("reconvla_ros.cli.make_checkpoint", "write a random checkpoint in the original layout"),
+    "finetune": ("reconvla_ros.cli.finetune", "train a checkpoint on samples, with the reconstruction loss or without"),
+    "reconstruct": ("reconvla_ros.cli.reconstruct", "original, target and rebuilt gaze regions as a picture"),
     "export": ("reconvla_ros.cli.export", "strip a training checkpoint to what inference needs"),
     "replay-filter": (
         "reconvla_ros.cli.replay_filter",

@@ -6,18 +6,19 @@ long as its layout is that one: 8 pixels to a latent, a shift and a scale in its
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from reconvla_ros.errors import CheckpointError, SetupError
-from reconvla_ros.model.checkpoint import list_tensors
 from reconvla_ros.model.config import read_json
-from reconvla_ros.model.safetensor import FLOATS, Reader, Stored
+from reconvla_ros.model.safetensor import FLOATS, Reader, Stored, read_header
 
 PREFIX = "model.pixel_decoder.pixel_decoder."
 """Of the autoencoder's names in a checkpoint."""
@@ -61,24 +62,49 @@ def vae_pixels(images: Tensor, side: int) -> Tensor:
     return F.interpolate(x, (size, size), mode="bilinear", align_corners=False)
 
 
-class GazeAutoencoder(nn.Module):
-    """Pictures <-> latents on the image tokens' grid, scaled for the diffusion; frozen."""
+class GazeAutoencoder:
+    """Pictures <-> latents on the image tokens' grid, scaled for the diffusion; frozen, float32.
 
-    def __init__(self, vae: nn.Module, shift: float, scale: float, channels: int) -> None:
-        super().__init__()
-        self.vae: Any = vae.eval().requires_grad_(False)
-        self.shift, self.scale, self.channels = shift, scale, channels
+    Its weights are read when the first picture comes: a run whose latents are all in the cache needs neither them nor diffusers.
+
+    Attributes:
+        folder: where it is.
+        shift, scale: from latents to what the diffusion works on.
+        channels: of a latent.
+    """
+
+    def __init__(self, folder: Path, file: Path, config: Mapping[str, Any]) -> None:
+        self.folder, self.file, self._config = folder, file, config
+        self.shift, self.scale = float(config["shift_factor"]), float(config["scaling_factor"])
+        self.channels = int(config["latent_channels"])
 
     @property
     def cell_channels(self) -> int:
         """Channels of a token's cell, 64 for FLUX.1 (``mm_inv_hidden_size``)."""
         return self.channels * CELL**2
 
+    @cached_property
+    def vae(self) -> Any:
+        """diffusers' network, on the CPU.
+
+        Raises:
+            SetupError: diffusers is not installed.
+            CheckpointError: the weights do not fit the config.
+        """
+        made = _autoencoder_kl().from_config({k: v for k, v in self._config.items() if not k.startswith("_")})
+        try:
+            made.load_state_dict(read_tensors(read_header(self.file)))
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"autoencoder: {self.file} does not fit its config.json: {str(error).splitlines()[-1].strip()}"
+            ) from error
+        return made.eval().requires_grad_(False)
+
     @torch.no_grad()
     def encode(self, images: Tensor, side: int) -> Latents:
         """Pictures (B, 3, S, S) in [-1, 1] -> latents (B, C, 2 side, 2 side), in float32 whatever surrounds it."""
         with torch.autocast(images.device.type, enabled=False):
-            found = self.vae.encode(vae_pixels(images.float(), side)).latent_dist
+            found = self.vae.to(images.device).encode(vae_pixels(images.float(), side)).latent_dist
         return Latents(found.mean, found.std)
 
     def scaled(self, z: Tensor) -> Tensor:
@@ -90,7 +116,7 @@ class GazeAutoencoder(nn.Module):
         """(B, 4 C, side, side) -> pictures (B, 3, 16 side, 16 side), about [-1, 1]."""
         z = from_cells(cells.float()) / self.scale + self.shift
         with torch.autocast(cells.device.type, enabled=False):
-            return self.vae.decode(z).sample  # type: ignore[no-any-return]
+            return self.vae.to(cells.device).decode(z).sample  # type: ignore[no-any-return]
 
 
 def _check(config: dict[str, Any], where: Path) -> None:
@@ -111,7 +137,7 @@ def _check(config: dict[str, Any], where: Path) -> None:
         raise CheckpointError(
             f"{where}: block_out_channels must have 4 entries ({FACTOR} px to a latent), got {len(blocks)}"
         )
-    for key in ("shift_factor", "scaling_factor"):
+    for key in ("shift_factor", "scaling_factor", "latent_channels"):
         if not isinstance(config.get(key), (int, float)):
             raise CheckpointError(f"{where}: {key} must be a number, got {config.get(key)!r}")
 
@@ -141,11 +167,10 @@ def _autoencoder_kl() -> Any:
 
 
 def load_autoencoder(folder: Path) -> GazeAutoencoder:
-    """The autoencoder of a folder (diffusers' layout), float32 on the CPU.
+    """The autoencoder of a folder (diffusers' layout), its layout checked.
 
     Raises:
-        CheckpointError: no such folder, another layout, tensors that do not fit.
-        SetupError: diffusers is not installed.
+        CheckpointError: no such folder, or another layout.
     """
     path = folder / "config.json"
     config = read_json(path)
@@ -153,17 +178,7 @@ def load_autoencoder(folder: Path) -> GazeAutoencoder:
     file = next((folder / name for name in FILES if (folder / name).is_file()), None)
     if file is None:
         raise CheckpointError(f"autoencoder: {folder} holds none of {', '.join(FILES)}")
-    kind = _autoencoder_kl()
-    vae = kind.from_config({k: v for k, v in config.items() if not k.startswith("_")})
-    from reconvla_ros.model.safetensor import read_header
-
-    try:
-        vae.load_state_dict(read_tensors(read_header(file)))
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"autoencoder: {file} does not fit its config.json: {str(error).splitlines()[-1].strip()}"
-        ) from error
-    return GazeAutoencoder(vae, config["shift_factor"], config["scaling_factor"], config["latent_channels"])
+    return GazeAutoencoder(folder, file, config)
 
 
 def find_autoencoder(checkpoint: Path, data: dict[str, Any]) -> Path | None:
@@ -176,8 +191,3 @@ def find_autoencoder(checkpoint: Path, data: dict[str, Any]) -> Path | None:
         if (place / "config.json").is_file():
             return place
     return None
-
-
-def shapes_of(checkpoint: Path) -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor of a checkpoint by its name, without reading one."""
-    return {name: tensor.shape for name, tensor in list_tensors(checkpoint).items()}

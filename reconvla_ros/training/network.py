@@ -105,9 +105,7 @@ class TrainingNetwork(nn.Module):
         places = (ids == IMAGE_ID).int().argmax(dim=1)
         words = self.language.embed_tokens(ids.clamp(min=0))
         pictures = self.encode_images(images).to(words.dtype)
-        rows = [
-            torch.cat((words[k, :at], pictures[k], words[k, at + 1 :])) for k, at in enumerate(places.tolist())
-        ]
+        rows = [torch.cat((words[k, :at], pictures[k], words[k, at + 1 :])) for k, at in enumerate(places.tolist())]
         return torch.stack(rows), places
 
     def hidden(self, batch: Batch) -> tuple[Tensor, Tensor]:

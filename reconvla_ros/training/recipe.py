@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,13 @@ class Recipe:
     validate_share: float = param(0.1, "share of the episodes that is held out", low=0.0, high=0.9)
     validate_every: int = param(100, "steps between two validations", low=1, high=10_000_000)
     validate_samples: int = param(64, "samples of a validation", low=1, high=100_000)
-    save_every: int = param(500, "steps between two checkpoints; the last step always makes one", low=1, high=10_000_000)
+    save_every: int = param(
+        500, "steps between two checkpoints; the last step always makes one", low=1, high=10_000_000
+    )
     keep: int = param(2, "checkpoints that stay; the best one is beside them", low=1, high=1000)
-    outcomes: tuple[str, ...] = param(("success",), "episodes that are learned from, where the samples say how they ended")
+    outcomes: tuple[str, ...] = param(
+        ("success",), "episodes that are learned from, where the samples say how they ended"
+    )
     contract: str = param("", "contract of data that has none beside it: a shipped name or a file")
     statistics: str = param(
         "contract", "of the state: those beside the data, or counted anew", options=("contract", "data")
@@ -82,6 +87,8 @@ def load_recipe(choice: str, folder: Path, changes: dict[str, str]) -> Recipe:
     for key, text in changes.items():
         try:
             values[key] = yaml.safe_load(text)
+            if isinstance(values[key], str) and re.fullmatch(r"[+-]?\d+e[+-]?\d+", text):
+                values[key] = float(text)  # YAML reads 1e-4 as text
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {key}={text}: not a value ({error})") from error
     return build(Recipe, values, choice or "recipe")

@@ -84,7 +84,9 @@ def _text(turns: Any, index: int, speaker: str, where: str) -> str:
 
 def _picture(folder: Path, name: Any, where: str) -> Path:
     if not isinstance(name, str) or not name:
-        raise TrainingError(f"{where}: image must be the path of a picture, got {name!r:.40}; the model sees nothing without")
+        raise TrainingError(
+            f"{where}: image must be the path of a picture, got {name!r:.40}; the model sees nothing without"
+        )
     path = folder / name
     if not path.is_file():
         raise TrainingError(f"{where}: picture {path} does not exist")
@@ -105,6 +107,11 @@ def _sample(entry: dict[str, Any], index: int, folder: Path, contract: Contract,
     text, _, last = human.rpartition("\n")
     if text.count("<image>") != 1:
         raise TrainingError(f"{where}: the text must hold <image> exactly once, found {text.count('<image>')}")
+    before, _, after = text.partition("<image>")
+    if before != (f"{after.strip()}\n" if contract.prompt == "double" else "") or not after.startswith("\n"):
+        raise TrainingError(
+            f"{where}: the contract's prompt is {contract.prompt!r}, but the text is {text!r:.80}; inference would ask otherwise"
+        )
     target = entry.get("image_target")
     return Sample(
         str(entry.get("id", index)),
@@ -205,9 +212,7 @@ def common_contract(datasets: list[Dataset], statistics: str) -> Contract:
             raise TrainingError(
                 f"data: {datasets[0].name} and {other.name} cannot be mixed, their contracts differ in {'; '.join(keys)}"
             )
-    same = all(
-        (d.contract.state_mean, d.contract.state_std) == (first.state_mean, first.state_std) for d in datasets
-    )
+    same = all((d.contract.state_mean, d.contract.state_std) == (first.state_mean, first.state_std) for d in datasets)
     if statistics == "contract" and same:
         return replace(first, checkpoint_kind="trained")
     states = np.array([s.state for d in datasets for s in d.samples])

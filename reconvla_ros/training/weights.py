@@ -80,7 +80,11 @@ def load_start(folder: Path, recipe: Recipe, heads: int, cell_channels: int) -> 
     network.language.rotary_emb = type(network.language.rotary_emb)(config=network.language.config)
     compute, master = KINDS[recipe.dtype], KINDS[recipe.master]
     language = master if recipe.mode == "full" else compute
-    for name, kind in (("language", language), ("projector", master), ("tower", master if recipe.train_tower else compute)):
+    for name, kind in (
+        ("language", language),
+        ("projector", master),
+        ("tower", master if recipe.train_tower else compute),
+    ):
         _fill(network, name, found, kind)
     if config.language.tied:
         network.lm_head.weight = network.language.embed_tokens.weight

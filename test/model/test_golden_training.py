@@ -89,7 +89,9 @@ def test_steps_back(branch: Reconstruction, arrays: dict[str, Tensor]) -> None:
             near(cut, wanted, NEAR * max(1.0, float(wanted.abs().max())))
 
 
-@pytest.mark.skipif(not os.environ.get("RECONVLA_SLOW"), reason="1000 steps take half a minute: RECONVLA_SLOW=1 runs it")
+@pytest.mark.skipif(
+    not os.environ.get("RECONVLA_SLOW"), reason="1000 steps take half a minute: RECONVLA_SLOW=1 runs it"
+)
 def test_a_whole_sample(branch: Reconstruction, arrays: dict[str, Tensor]) -> None:
     generator = torch.Generator().manual_seed(99)
     x = torch.randn(arrays["diff/sample_full"].shape, generator=generator)

@@ -36,9 +36,7 @@ def sample_of(entry: dict[str, Any]) -> Sample:
 def rows(golden: dict[str, Any], original: Loaded) -> dict[int, tuple[list[int], list[int]]]:
     calvin = choose_contract("calvin")
     codec = ActionCodec(original.tokenizer.base_size)
-    return {
-        s["index"]: training_ids(sample_of(s), original.tokenizer, codec, calvin) for s in golden["train_samples"]
-    }
+    return {s["index"]: training_ids(sample_of(s), original.tokenizer, codec, calvin) for s in golden["train_samples"]}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +44,9 @@ def batch(golden: dict[str, Any], golden_folder: Path) -> Batch:
     with np.load(golden_folder / "golden.npz") as file:
         held = {k: torch.from_numpy(file[f"train/batch/{k}"]) for k in golden["train_batch"]["keys"]}
     # The original pads with an id that is a word; here the place of the padding is what counts.
-    return Batch(held["input_ids"], held["labels"], held["images"], torch.ones(2, dtype=torch.bool), held["target_images"])
+    return Batch(
+        held["input_ids"], held["labels"], held["images"], torch.ones(2, dtype=torch.bool), held["target_images"]
+    )
 
 
 @pytest.fixture(scope="module")
