@@ -89,11 +89,13 @@ def main(words: list[str]) -> int:
             print(f"{path.stem:<12} {path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
         return 0
     recipe = recipe_of(options)
-    if options.checkpoint is None:
+    if (options.checkpoint is None) != recipe.fresh:
         raise ConfigError(
-            "--checkpoint is missing: the folder to start from ('reconvla make-checkpoint' makes a random one)"
+            "--checkpoint: the recipe begins with a fresh model, leave it out or --set fresh=false"
+            if recipe.fresh
+            else "--checkpoint is missing: the folder to start from ('reconvla make-checkpoint' makes a random one)"
         )
-    checkpoint = options.checkpoint.expanduser()
+    checkpoint = None if recipe.fresh else options.checkpoint.expanduser()
     if options.plan:
         from reconvla_ros.cli.export import size_of
         from reconvla_ros.training.plan import plan

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from reconvla_ros.errors import TrainingError
 from reconvla_ros.model.gaze_latents import Latents
-from reconvla_ros.model.images import tower_pixels
+from reconvla_ros.model.images import SIDE, tower_pixels
 from reconvla_ros.model.prompt import IMAGE_ID, SYSTEM, encode_prompt, splice_state
 from reconvla_ros.model.square import pad_to_square
 from reconvla_ros.model.tokenizer import QwenTokenizer
@@ -53,8 +53,8 @@ def training_ids(
     return prompt + answer, [IGNORED] * len(prompt) + answer
 
 
-def read_pixels(path: Path) -> Tensor:
-    """A picture file -> the tower's input (3, S, S) float32 in [-1, 1].
+def read_pixels(path: Path, side: int = SIDE) -> Tensor:
+    """A picture file -> the tower's input (3, side, side) float32 in [-1, 1].
 
     Raises:
         TrainingError: it cannot be read.
@@ -65,7 +65,7 @@ def read_pixels(path: Path) -> Tensor:
     except (OSError, ValueError) as error:
         raise TrainingError(f"picture {path} cannot be read: {error}") from error
     square = rgb if rgb.shape[0] == rgb.shape[1] else pad_to_square(rgb)
-    return torch.from_numpy(tower_pixels(square)[0])
+    return torch.from_numpy(tower_pixels(square, side)[0])
 
 
 @dataclass
@@ -110,6 +110,7 @@ class TrainingData(torch.utils.data.Dataset[Batch]):
         tokenizer, contract: of the checkpoint that is trained.
         cache: latents of all gaze regions, None = pictures are returned.
         reconstruction: false leaves gaze regions unread.
+        image_side: of the tower's input [px].
     """
 
     def __init__(
@@ -119,16 +120,17 @@ class TrainingData(torch.utils.data.Dataset[Batch]):
         contract: Contract,
         cache: LatentCache | None = None,
         reconstruction: bool = True,
+        image_side: int = SIDE,
     ) -> None:
         self.samples, self.tokenizer, self.contract = samples, tokenizer, contract
         self.codec = ActionCodec(tokenizer.base_size, contract.bins)
-        self.cache, self.reconstruction = cache, reconstruction
+        self.cache, self.reconstruction, self.image_side = cache, reconstruction, image_side
 
     def __getitem__(self, places: list[Place]) -> Batch:
         """The micro-batch of these samples."""
         chosen = [self.samples[which][index] for which, index in places]
         rows = [training_ids(s, self.tokenizer, self.codec, self.contract) for s in chosen]
-        images = torch.stack([read_pixels(s.image) for s in chosen])
+        images = torch.stack([read_pixels(s.image, self.image_side) for s in chosen])
         targets = [s.target if self.reconstruction else None for s in chosen]
         batch = collate(rows, images, [t is not None for t in targets])
         there = [t for t in targets if t is not None]
@@ -137,5 +139,5 @@ class TrainingData(torch.utils.data.Dataset[Batch]):
         if self.cache is not None:
             batch.latents = self.cache.rows(there)
         else:
-            batch.targets = torch.stack([read_pixels(t) for t in there])
+            batch.targets = torch.stack([read_pixels(t, self.image_side) for t in there])
         return batch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from reconvla_ros.model.gaze_latents import GazeAutoencoder, find_autoencoder, l
 from reconvla_ros.policy.contract import FILE_NAME, Contract, load_contract
 from reconvla_ros.training.data import TrainingData, read_pixels
 from reconvla_ros.training.devices import OneDevice, pick_devices
+from reconvla_ros.training.fresh import FreshSize, write_fresh
 from reconvla_ros.training.latents import LatentCache, build_cache
 from reconvla_ros.training.mix import Mix
 from reconvla_ros.training.recipe import Recipe
@@ -25,6 +27,8 @@ from reconvla_ros.training.saving import Resumed, Saver, read_resume, revision
 from reconvla_ros.training.weights import Start, groups, load_start
 
 Say = Callable[[str], None]
+START = "start"
+"""Folder of a fresh start in that of its run."""
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # AdamW as the HF Trainer sets it
 
 
@@ -33,12 +37,13 @@ class Job:
     """One run: where it starts, what it learns from, where it goes.
 
     Attributes:
+        checkpoint: None for a fresh start, which the recipe's sizes describe.
         data: (path, weight) of each dataset; weights all 0 = by size.
         vae: folder of the autoencoder, None = the one the checkpoint names.
         resume: go on from the newest checkpoint in `out`.
     """
 
-    checkpoint: Path
+    checkpoint: Path | None
     data: tuple[tuple[Path, float], ...]
     out: Path
     recipe: Recipe
@@ -75,6 +80,8 @@ def prepare(job: Job, say: Say) -> tuple[Run, Resumed | None]:
     for dataset in datasets:
         skipped = ", ".join(f"{count} with {why}" for why, count in dataset.skipped.items() if count) or "none left out"
         say(f"data: {dataset.name}: {len(dataset.samples)} samples ({skipped}), digest {dataset.digest[:12]}")
+    job = begin_fresh(job, datasets, devices, say) if recipe.fresh else job
+    assert job.checkpoint is not None
     vae = open_autoencoder(job)
     heads = load_contract(job.checkpoint).vision_heads if (job.checkpoint / FILE_NAME).is_file() else 0
     start = load_start(job.checkpoint, recipe, heads, vae.cell_channels if vae else 0)
@@ -105,6 +112,20 @@ def _silent(line: str) -> None:
     """Processes but the first say nothing."""
 
 
+def begin_fresh(job: Job, datasets: list[Dataset], devices: OneDevice, say: Say) -> Job:
+    """The job with a small untrained checkpoint as its start, made in the run's folder where it is not there yet."""
+    r, folder = job.recipe, job.out / START
+    if devices.main and not folder.is_dir():
+        size = FreshSize(
+            r.fresh_hidden, r.fresh_layers, r.fresh_heads, r.fresh_tower, r.fresh_tower_layers, r.fresh_image
+        )
+        job.out.mkdir(parents=True, exist_ok=True)
+        write_fresh(folder, size, (s.text.rpartition("\n")[2] for d in datasets for s in d.samples), r.seed)
+        say(f"fresh start: {folder}")
+    devices.any(False)
+    return dataclasses.replace(job, checkpoint=folder)
+
+
 def open_autoencoder(job: Job) -> GazeAutoencoder | None:
     """The autoencoder of the gaze regions, None for the baseline.
 
@@ -113,6 +134,7 @@ def open_autoencoder(job: Job) -> GazeAutoencoder | None:
     """
     if not job.recipe.reconstruction:
         return None
+    assert job.checkpoint is not None
     folder = job.vae or find_autoencoder(job.checkpoint, read_json(job.checkpoint / "config.json"))
     if folder is None:
         raise TrainingError(
@@ -142,7 +164,8 @@ def order(
     out = [[d.samples[i] for i in held] for d, (_, held) in zip(datasets, sides, strict=True)]
     say(f"order: {sum(map(len, kept))} samples are trained on, {sum(map(len, out))} held out, by whole episodes")
     cache = _cache(job, kept + out, start, vae, devices, say)
-    made = [TrainingData(side, start.survey.tokenizer, contract, cache, vae is not None) for side in (kept, out)]
+    size = start.survey.config.vision.image_size
+    made = [TrainingData(side, start.survey.tokenizer, contract, cache, vae is not None, size) for side in (kept, out)]
     weights = [d.weight for d in datasets]
     return made[0], made[1], Mix([len(s) for s in kept], weights if any(weights) else None, recipe.seed)
 
@@ -153,10 +176,11 @@ def _cache(
     if vae is None or not job.recipe.cache_targets:
         return None
     paths = [s.target for side in samples for s in side if s.target is not None]
-    side, cache = start.survey.config.vision.side, None
+    vision, cache = start.survey.config.vision, None
+    read = functools.partial(read_pixels, side=vision.image_size)
     for turn in (True, False):  # the first process makes it, then the others find it
         if paths and devices.main == turn:
-            cache = build_cache(job.out.parent / "latents", paths, vae, side, devices.device, read_pixels, say)
+            cache = build_cache(job.out.parent / "latents", paths, vae, vision.side, devices.device, read, say)
         devices.any(False)
     return cache
 

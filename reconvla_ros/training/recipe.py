@@ -21,6 +21,13 @@ class Recipe:
 
     mode: str = param("full", "which weights of the language model are trained", options=("full", "lora"))
     train_tower: bool = param(False, "train the vision tower too; the original keeps it frozen")
+    fresh: bool = param(False, "begin with a small untrained model of the sizes below instead of a checkpoint")
+    fresh_hidden: int = param(96, "width of the language model of a fresh start", low=16, high=2048)
+    fresh_layers: int = param(4, "its blocks", low=1, high=48)
+    fresh_heads: int = param(4, "its heads, and the tower's", low=1, high=64)
+    fresh_tower: int = param(64, "width of the tower of a fresh start", low=16, high=2048)
+    fresh_tower_layers: int = param(4, "its blocks", low=1, high=48)
+    fresh_image: int = param(168, "side of its pictures, a multiple of 14", unit="px", low=28, high=784)
     reconstruction: bool = param(True, "the reconstruction branch; false is the baseline")
     gaze_weight: float = param(1.0, "weight of the reconstruction loss beside the action loss", low=0.0, high=100.0)
     repeats: int = param(4, "noise levels each gaze region is seen at in one step", low=1, high=16)
@@ -67,6 +74,8 @@ class Recipe:
         for name in self.outcomes:
             if name not in OUTCOMES:
                 raise ConfigError(f"recipe: outcomes {choices(name, OUTCOMES)}")
+        if self.fresh and (self.mode == "lora" or not self.train_tower):
+            raise ConfigError("recipe: fresh true needs mode full and train_tower true; nothing in it is trained yet")
         if self.mode == "lora" and self.train_tower:
             raise ConfigError("recipe: train_tower true needs mode full; with lora the tower stays as it is")
         if self.master == "bfloat16" and self.dtype != "bfloat16":

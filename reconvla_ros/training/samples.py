@@ -20,8 +20,8 @@ import numpy as np
 from reconvla_ros.errors import TrainingError
 from reconvla_ros.policy.contract import AXES, FILE_NAME, Contract, choose_contract, load_contract
 
-STATE_DIGITS = 50
-"""The original takes the last line for a state only when the text has so many digits; here it must always be one."""
+SAMPLES = "samples.json"
+"""Where `reconvla convert --to reconvla` writes them."""
 BLOCK = 64
 """Samples that are held out together where nobody says which episode they are of."""
 
@@ -126,7 +126,9 @@ def _sample(entry: dict[str, Any], index: int, folder: Path, contract: Contract,
 
 def _json_of(path: Path) -> Path:
     if path.is_dir():
-        found = sorted(p for p in path.glob("*.json") if p.stem not in ("metadata", "report", "statistics"))
+        if (path / SAMPLES).is_file():
+            return path / SAMPLES
+        found = sorted(path.glob("*.json"))
         if len(found) != 1:
             names = ", ".join(p.name for p in found) or "none"
             raise TrainingError(f"data: {path} must hold one JSON list of samples, found {names}; name the file itself")
