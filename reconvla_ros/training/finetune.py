@@ -107,15 +107,15 @@ def train(run: Run, resumed: Resumed | None, total: int, log: Log | None, stoppe
         values["samples_per_s"] = recipe.batch * recipe.accumulate * devices.world / (time.monotonic() - begin)
         values["memory_gb"] = devices.memory() / 1e9
         progress = dataclasses.replace(progress, step=step + 1)
-        last = step + 1 == total
-        if (last or (step + 1) % recipe.validate_every == 0) and any(run.held_out.samples):
+        result.interrupted = devices.any(stopped())
+        saves = step + 1 == total or result.interrupted or (step + 1) % recipe.save_every == 0
+        if (saves or (step + 1) % recipe.validate_every == 0) and any(run.held_out.samples):
             values |= validate(run)
-            if values["val_action"] < progress.best:
+            if saves and values["val_action"] < progress.best:
                 progress = dataclasses.replace(progress, best=values["val_action"], best_step=step + 1)
         if log is not None:
             log.row(step, **values)
-        result.interrupted = devices.any(stopped())
-        if last or result.interrupted or (step + 1) % recipe.save_every == 0 or progress.best_step == step + 1:
+        if saves:
             result.checkpoint = save(run, progress)
         if result.interrupted:
             run.say(f"called off after step {step + 1}; --resume goes on from there")
@@ -182,6 +182,7 @@ def forward_backward(run: Run, batch: Batch, step: int, number: int) -> Losses:
     recipe, devices = run.recipe, run.devices
     chance = chances(recipe.seed, step, number, devices.rank)
     cells, drawn = gaze_of(run, batch, chance)
+    torch.manual_seed(chance.initial_seed())  # dropout's; after the targets, whose network draws when it is made
     with devices.gather(run.network, last=number + 1 == recipe.accumulate):
         with devices.arithmetic():
             losses: Losses = run.network(batch, cells, drawn)
@@ -190,9 +191,8 @@ def forward_backward(run: Run, batch: Batch, step: int, number: int) -> Losses:
 
 
 def chances(seed: int, step: int, number: int, rank: int) -> torch.Generator:
-    """All chance of one micro-batch; dropout draws from torch's own generator, which is set by it, too."""
+    """All chance of one micro-batch."""
     state = int(np.random.SeedSequence([seed, step, number, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-    torch.manual_seed(state)
     return torch.Generator().manual_seed(state)
 
 

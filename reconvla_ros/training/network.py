@@ -156,7 +156,9 @@ class TrainingNetwork(nn.Module):
     def use_checkpointing(self) -> None:
         """Keep no activations inside the blocks; they are computed again on the way back."""
         self.checkpointing = True
-        self.language.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # transformers renames it; 5.17 knows the old name alone.
+        enable = getattr(self.language, "activation_checkpointing_enable", self.language.gradient_checkpointing_enable)
+        enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def all_rows(config: ModelConfig, rows: int) -> ModelConfig:
