@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from reconvla_ros.cli import bench_driver, bench_faults, bench_policy, bench_record
+from reconvla_ros.cli import bench_driver, bench_faults, bench_policy, bench_record, bench_train
 from reconvla_ros.errors import SetupError
 
 
@@ -91,5 +91,6 @@ def main(words: list[str]) -> int:
     bench_faults.add(benches, _write)
     bench_policy.add(benches, _write)
     bench_record.add(benches, _write)
+    bench_train.add(benches, _write)
     options = parser.parse_args(words)
     return int(options.run(options))

@@ -24,7 +24,7 @@ COMMANDS = {
         "reconvla_ros.cli.replay_filter",
         "what the filter would make of a recorded episode; no arm needed",
     ),
-    "bench": ("reconvla_ros.cli.bench", "measurements with a verdict: soak, driver, faults, policy, record"),
+    "bench": ("reconvla_ros.cli.bench", "measurements with a verdict: soak, driver, faults, policy, record, train"),
     "doctor": ("reconvla_ros.cli.doctor", "what is here, what is missing, and the remedy for each"),
 }
 

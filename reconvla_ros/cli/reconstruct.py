@@ -12,8 +12,8 @@ def main(words: list[str]) -> int:
     """Write the picture; say the error of each sample and their mean."""
     parser = argparse.ArgumentParser(
         "reconvla reconstruct",
-        description="Rebuild gaze regions from the image tokens of a training checkpoint: what it sees, the gaze region, what the "
-        "autoencoder alone makes of that, and what the denoiser rebuilds. The denoiser is not part of an exported checkpoint.",
+        description="Rebuild gaze regions from the image tokens of a training checkpoint: what it sees, the gaze region, what "
+        "the autoencoder alone makes of that, and what the denoiser rebuilds. Exported checkpoints have no denoiser.",
     )
     parser.add_argument("checkpoint", type=Path, help="a checkpoint of 'reconvla finetune'")
     parser.add_argument("data", type=Path, help="samples of 'reconvla convert --to reconvla'")

@@ -93,17 +93,21 @@ class Diffusion:
         mean = self._at(self.mean_start, t) * start + self._at(self.mean_now, t) * x
         return mean, self._at(self.log_variance, t).expand_as(x), start
 
-    def sample(self, predict: Predict, x: Tensor, generator: torch.Generator) -> Tensor:
+    def sample(self, predict: Predict, x: Tensor, generator: torch.Generator, limit: float | None = None) -> Tensor:
         """Latents from the noise `x` (B, C, H, W), by all steps; noise is drawn in each of them, as the original draws it.
 
         Args:
             predict: asked with steps of the full schedule.
             generator: on the CPU, so that every device gives the same noise.
+            limit: largest size of a predicted clean latent. The original has none. Where steps are few, the first divides the
+                error of the predicted noise by almost nothing, and a limit is needed.
         """
         for i in reversed(range(len(self))):
             t = torch.full((len(x),), i, device=x.device, dtype=torch.long)
             asked = torch.full_like(t, int(self.times[i]))
-            mean, log_variance, _ = self.backward(x, t, predict(x, asked))
+            mean, log_variance, start = self.backward(x, t, predict(x, asked))
+            if limit is not None:
+                mean = mean + self._at(self.mean_start, t) * (start.clamp(-limit, limit) - start)
             noise = torch.randn(x.shape, generator=generator).to(x)
             x = mean + torch.exp(0.5 * log_variance) * noise if i else mean
         return x

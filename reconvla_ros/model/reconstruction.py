@@ -15,6 +15,8 @@ from reconvla_ros.model.denoiser import Denoiser, DenoiserConfig
 from reconvla_ros.model.diffusion import Diffusion
 
 NORM_EPS = 1e-5
+LIMIT = 5.0
+"""Largest clean latent when regions are rebuilt; by shift and scale latents are about standard normal."""
 REPEATS = 4
 """Noise levels each sample is seen at in one step, in the original."""
 
@@ -87,4 +89,4 @@ class Reconstruction(nn.Module):
         shape = (len(hidden), config.channels, config.side, config.side)
         x = torch.randn(shape, generator=generator).to(hidden.device)
         schedule = self.diffusion if steps == len(self.diffusion) else self.diffusion.respaced(steps)
-        return schedule.sample(lambda x, t: self.net.denoise(x, t, z), x, generator)
+        return schedule.sample(lambda x, t: self.net.denoise(x, t, z), x, generator, LIMIT)

@@ -16,7 +16,7 @@ import torch
 from reconvla_ros.model import memory
 from reconvla_ros.model.checkpoint import TOWER
 from reconvla_ros.model.config import LanguageConfig, ModelConfig
-from reconvla_ros.model.denoiser import PREFIX, Denoiser, DenoiserConfig
+from reconvla_ros.model.denoiser import PREFIX, Denoiser, DenoiserConfig, read_config
 from reconvla_ros.model.gaze_latents import PREFIX as VAE_PREFIX
 from reconvla_ros.model.layout import Size, full_layout
 from reconvla_ros.model.model import pick_device
@@ -78,9 +78,7 @@ def parts_of(checkpoint: Path | None, recipe: Recipe) -> Parts:
         branch = DenoiserConfig(
             config.language.hidden, 64, config.vision.side, recipe.denoiser_width, recipe.denoiser_depth
         )
-        if f"{PREFIX}pos_embed" in shapes:
-            depth = 1 + max(int(n.split(".")[4]) for n in shapes if n.startswith(f"{PREFIX}blocks."))
-            branch = replace(branch, width=shapes[f"{PREFIX}pos_embed"][2], depth=depth)
+        branch = read_config(shapes) or branch
     with torch.device("meta"):
         denoiser = sum(p.numel() for p in Denoiser(branch).parameters()) if branch else 0
     return Parts(**counts, denoiser=denoiser, config=config, branch=branch)
@@ -108,9 +106,9 @@ def adapters(c: LanguageConfig, rank: int) -> int:
 def activations(parts: Parts, recipe: Recipe) -> int:
     """Bytes that backward needs of one micro-batch, and the largest thing made on the way.
 
-    A decoder block keeps about 12 states of the hidden width and 4 of the intermediate one for each position; with `checkpointing`
-    one of the former for each block, and all of one block at a time. The denoiser keeps about 40 of its width (its condition is
-    per token) for each of `repeats` rows, always in float32.
+    A decoder block keeps about 12 states of the hidden width and 4 of the intermediate one for each position; with
+    `checkpointing` one of the former for each block, and all of one block at a time. The denoiser keeps about 40 of its width
+    (its condition is per token) for each of `repeats` rows, always in float32.
     """
     c, v, size = parts.config.language, parts.config.vision, 2 if recipe.dtype == "bfloat16" else 4
     positions = recipe.batch * (v.tokens + TEXT)
@@ -185,8 +183,9 @@ def plan(checkpoint: Path | None, recipe: Recipe, room: int = 0, devices: int = 
     where = (
         f"{devices} x {room / 1e9:.0f} GB (assumed)" if room else f"{devices} x {device.type}, {free / 1e9:.1f} GB free"
     )
+    model = parts.language + parts.tower + parts.projector
     lines = [
-        f"model: {(parts.language + parts.tower + parts.projector) / 1e6:.1f} M parameters, denoiser {parts.denoiser / 1e6:.1f} M",
+        f"model: {model / 1e6:.1f} M parameters, denoiser {parts.denoiser / 1e6:.1f} M",
         f"here: {where}",
         f"{'':<52} {'weights':>8} {'gradient':>8} {'moments':>8} {'activat.':>8} {'total GB':>9}",
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import nn
 
 from reconvla_ros.errors import TrainingError
 from reconvla_ros.model.config import read_json
+from reconvla_ros.model.folder import new_folder
 from reconvla_ros.model.gaze_latents import GazeAutoencoder, find_autoencoder, load_autoencoder
 from reconvla_ros.policy.contract import FILE_NAME, Contract, load_contract
 from reconvla_ros.training.data import TrainingData, read_pixels
@@ -29,6 +31,9 @@ from reconvla_ros.training.weights import Start, groups, load_start
 Say = Callable[[str], None]
 START = "start"
 """Folder of a fresh start in that of its run."""
+COPY = "vae"
+"""Folder of a small autoencoder's copy, so that a run can be looked at elsewhere."""
+SMALL_AUTOENCODER = 50_000_000  # [bytes]
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # AdamW as the HF Trainer sets it
 
 
@@ -95,6 +100,8 @@ def prepare(job: Job, say: Say) -> tuple[Run, Resumed | None]:
         "started_from": job.checkpoint.name, "revision": revision(),
         "data": [{"name": d.name, "digest": d.digest, "samples": len(d.samples), "weight": d.weight} for d in datasets],
     }  # fmt: skip
+    if vae is not None:
+        facts["autoencoder"] = keep_autoencoder(vae, job.out, devices)
     saver = Saver(job.out, start.survey, recipe, contract, facts)
     resumed = find_resume(job, saver, [d.digest for d in datasets])
     optimizer = torch.optim.AdamW(groups(start.network, recipe), lr=recipe.lr, betas=BETAS, eps=EPSILON)
@@ -142,6 +149,18 @@ def open_autoencoder(job: Job) -> GazeAutoencoder | None:
             "--no-reconstruction for the baseline"
         )
     return load_autoencoder(folder)
+
+
+def keep_autoencoder(vae: GazeAutoencoder, out: Path, devices: OneDevice) -> str:
+    """Its name for the checkpoints' config.json (``mm_pixel_decoder``); a small one is copied beside them."""
+    size = sum(p.stat().st_size for p in vae.folder.iterdir() if p.is_file())
+    if size > SMALL_AUTOENCODER:
+        return f"./{vae.folder.name}"
+    if devices.main and not (out / COPY).is_dir():
+        with new_folder(out / COPY) as partial:
+            for path in (vae.folder / "config.json", vae.file):
+                shutil.copyfile(path, partial / path.name)
+    return f"./{COPY}"
 
 
 def fit_contract(contract: Contract, start: Start) -> Contract:

@@ -107,6 +107,7 @@ def _sample(entry: dict[str, Any], index: int, folder: Path, contract: Contract,
     text, _, last = human.rpartition("\n")
     if text.count("<image>") != 1:
         raise TrainingError(f"{where}: the text must hold <image> exactly once, found {text.count('<image>')}")
+    state = _numbers(last, len(contract.state_slots), "the last line (state)", where)
     before, _, after = text.partition("<image>")
     if before != (f"{after.strip()}\n" if contract.prompt == "double" else "") or not after.startswith("\n"):
         raise TrainingError(
@@ -116,7 +117,7 @@ def _sample(entry: dict[str, Any], index: int, folder: Path, contract: Contract,
     return Sample(
         str(entry.get("id", index)),
         text,
-        _numbers(last, len(contract.state_slots), "the last line (state)", where),
+        state,
         _numbers(gpt, contract.chunk_steps * AXES, "the answer (actions)", where),
         _picture(folder, entry.get("image"), where),
         _picture(folder, target, where) if target else None,

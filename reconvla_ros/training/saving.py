@@ -201,7 +201,10 @@ class Saver:
         self, folder: Path, progress: Progress, shapes: dict[str, tuple[int, ...]], optimizer: dict[str, Any]
     ) -> None:
         source, vision = self.start.folder, self.start.config.vision
-        write_json(folder / "config.json", config_json(self.start, self.recipe, shapes))
+        data = config_json(self.start, self.recipe, shapes)
+        if "autoencoder" in self.facts:
+            data["mm_pixel_decoder"] = self.facts["autoencoder"]
+        write_json(folder / "config.json", data)
         for name in COPIED:
             if name != FILE_NAME and (source / name).is_file():
                 shutil.copyfile(source / name, folder / name)
