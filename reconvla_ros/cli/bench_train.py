@@ -17,6 +17,9 @@ def add(benches: Any, write: Callable[[Path, object], None]) -> None:
     parser.add_argument("--json", type=Path, help="write the result here")
     parser.add_argument("--rounds", type=int, default=7, help="measurements of each side [7]")
     parser.add_argument("--batch", type=int, default=2, help="samples of a step [2]")
+    parser.add_argument(
+        "--no-memory", action="store_true", help="leave out the peak memory, which takes a process a side"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of weights, data and chance [0]")
     parser.set_defaults(run=lambda options: run(options, write))
 
@@ -27,9 +30,8 @@ def run(options: argparse.Namespace, write: Callable[[Path, object], None]) -> i
 
     if options.json:
         write(options.json, {})  # a path that cannot be written is known before the work, not after
-    result = measure(
-        Settings(options.rounds, options.batch, seed=options.seed), lambda line: print(line, file=sys.stderr)
-    )
+    settings = Settings(options.rounds, options.batch, seed=options.seed, memory=not options.no_memory)
+    result = measure(settings, lambda line: print(line, file=sys.stderr))
     if options.json:
         write(options.json, result)
     print(table(result))

@@ -206,7 +206,7 @@ class Denoiser(nn.Module):
         nn.init.zeros_(patch.bias)
         for layer in (self.z_embedder[1], self.t_embedder.mlp[0], self.t_embedder.mlp[2]):
             nn.init.normal_(layer.weight, std=0.02)  # type: ignore[arg-type]
-        last: list[nn.Module] = [b.adaLN_modulation[1] for b in self.blocks]  # type: ignore[index,union-attr]
+        last: list[nn.Module] = [b.adaLN_modulation[1] for b in self.blocks]  # type: ignore[index,union-attr,misc]
         for zero in (*last, self.final_layer.adaLN_modulation[1], self.final_layer.linear):
             nn.init.zeros_(zero.weight)  # type: ignore[arg-type]
 

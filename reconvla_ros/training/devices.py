@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reconvla_ros.errors import SetupError
+from reconvla_ros.errors import ConfigError, SetupError
 from reconvla_ros.model.model import pick_device
 from reconvla_ros.training.recipe import Recipe
 
@@ -124,6 +124,10 @@ class ManyDevices(OneDevice):
             cpu=recipe.device == "cpu", fsdp_plugin=plugin, mixed_precision="no",
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )  # fmt: skip
+        if plugin is not None and self._accelerator.device.type == "cpu":
+            raise ConfigError(
+                "recipe: sharding full needs GPUs (accelerate shares out there alone); --set sharding=none makes copies"
+            )
         self.device, self.recipe = self._accelerator.device, recipe
         self.rank, self.world = self._accelerator.process_index, self._accelerator.num_processes
 

@@ -265,8 +265,8 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
     before: dict[int, Any] = {}
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, note)
+        for which in (signal.SIGINT, signal.SIGTERM):
+            before[which] = signal.signal(which, note)
     except ValueError:  # not the main thread: whoever holds that decides
         pass
     try:

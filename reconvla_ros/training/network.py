@@ -75,10 +75,11 @@ class TrainingNetwork(nn.Module):
         self.checkpointing = False
         self.tower = SiglipTower(config.vision)
         self.projector = Projector(config.vision.hidden, config.language.hidden)
-        self.language: Any = language_model(config.language)
+        self.language: Any
+        self.language = language_model(config.language)
         self.lm_head = nn.Linear(config.language.hidden, config.language.vocab_rows, bias=False)
         if config.language.tied:
-            self.lm_head.weight = self.language.embed_tokens.weight
+            self.lm_head.weight = self.language.get_input_embeddings().weight
         self.branch = Reconstruction(denoiser) if denoiser is not None else None
 
     @staticmethod

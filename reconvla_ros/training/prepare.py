@@ -104,7 +104,9 @@ def prepare(job: Job, say: Say) -> tuple[Run, Resumed | None]:
         facts["autoencoder"] = keep_autoencoder(vae, job.out, devices)
     saver = Saver(job.out, start.survey, recipe, contract, facts)
     resumed = find_resume(job, saver, [d.digest for d in datasets])
-    optimizer = torch.optim.AdamW(groups(start.network, recipe), lr=recipe.lr, betas=BETAS, eps=EPSILON)
+    optimizer: torch.optim.Optimizer = torch.optim.AdamW(
+        groups(start.network, recipe), lr=recipe.lr, betas=BETAS, eps=EPSILON
+    )
     network, optimizer = devices.prepare(start.network, optimizer)
     if resumed is not None:
         restore(devices, network, optimizer, resumed)
@@ -225,6 +227,9 @@ def find_resume(job: Job, saver: Saver, digests: list[str]) -> Resumed | None:
 def restore(devices: OneDevice, network: nn.Module, optimizer: torch.optim.Optimizer, resumed: Resumed) -> None:
     """Put the state of a checkpoint into network and optimiser."""
     _, moments = devices.states(network, optimizer)
+    if not devices.main:  # the first process has it all, and the others get it from there
+        devices.restore(network, optimizer, {}, {})
+        return
     step = torch.tensor(float(resumed.updates))
     moments["state"] = {name: {**held, "step": step.clone()} for name, held in resumed.moments.items()}
     devices.restore(network, optimizer, resumed.weights, moments)

@@ -53,7 +53,7 @@ class Progress:
 
 def revision() -> dict[str, str]:
     """The code's revision where it is a checkout, and versions of what computes."""
-    found = {"torch": torch.__version__}
+    found = {"torch": str(torch.__version__)}
     root = Path(__file__).resolve().parents[2]
     try:
         head = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)

@@ -89,6 +89,7 @@ def test_steps_back(branch: Reconstruction, arrays: dict[str, Tensor]) -> None:
             near(cut, wanted, NEAR * max(1.0, float(wanted.abs().max())))
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(
     not os.environ.get("RECONVLA_SLOW"), reason="1000 steps take half a minute: RECONVLA_SLOW=1 runs it"
 )
