@@ -6,6 +6,7 @@ the right and attention is causal, so nothing that counts ever sees the padding.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -157,9 +158,9 @@ class TrainingNetwork(nn.Module):
     def use_checkpointing(self) -> None:
         """Keep no activations inside the blocks; they are computed again on the way back."""
         self.checkpointing = True
-        # transformers renames it; 5.17 knows the old name alone.
-        enable = getattr(self.language, "activation_checkpointing_enable", self.language.gradient_checkpointing_enable)
-        enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        with warnings.catch_warnings():  # it is to be renamed in transformers 6, and 5.17 knows this name alone
+            warnings.simplefilter("ignore", FutureWarning)
+            self.language.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def all_rows(config: ModelConfig, rows: int) -> ModelConfig:

@@ -185,6 +185,8 @@ def order(
     out = [[d.samples[i] for i in held] for d, (_, held) in zip(datasets, sides, strict=True)]
     say(f"order: {sum(map(len, kept))} samples are trained on, {sum(map(len, out))} held out, by whole episodes")
     cache = _cache(job, kept + out, start, vae, devices, say)
+    if vae is not None and cache is None:
+        _ = vae.vae  # what it lacks is known now, not in the first step
     size = start.survey.config.vision.image_size
     made = [TrainingData(side, start.survey.tokenizer, contract, cache, vae is not None, size) for side in (kept, out)]
     weights = [d.weight for d in datasets]
