@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from reconvla_ros.errors import TrainingError
+from reconvla_ros.model.diffusion import STEPS
 from reconvla_ros.model.reconstruction import Draw, draw
 from reconvla_ros.training.data import Batch
 from reconvla_ros.training.log import Log
@@ -206,7 +207,7 @@ def gaze_of(run: Run, batch: Batch, chance: torch.Generator) -> tuple[Tensor | N
         latents = run.vae.encode(batch.targets.to(device), side)
     if latents is None:
         return None, None
-    drawn = draw(len(latents.mean), run.recipe.repeats, run.vae.cell_channels, side, 1000, chance)
+    drawn = draw(len(latents.mean), run.recipe.repeats, run.vae.cell_channels, side, STEPS, chance)
     return run.vae.scaled(latents.draw(drawn.latent.to(latents.mean.device))).to(device), drawn
 
 
