@@ -9,8 +9,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
-import numpy as np
-
 from reconvla_ros.arm.gate import PreflightGate
 from reconvla_ros.arm.history import Standstill, TcpHistory
 from reconvla_ros.arm.motion import motion_of
@@ -107,8 +105,7 @@ class DriverCore:
 
     def _anchored(self, chunk: ActionChunk) -> Accepted | None:
         """The leash of relative actions: they were integrated from where the TCP was at the stamp."""
-        measured = self._history.at(chunk.stamp_ns)
-        off = 0.0 if measured is None else float(np.linalg.norm(measured - chunk.anchor.position))
+        off = self._history.off(chunk.stamp_ns, chunk.anchor.position)
         if off <= self._config.anchor_leash:
             return None
         words = f"anchored {off:.3f} m off, allowed {self._config.anchor_leash:g}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 
+import numpy as np
+
 from reconvla_ros.types import Float
 
 _LENGTH = 500  # positions, one each _SPACING_NS: ten seconds
@@ -35,6 +37,11 @@ class TcpHistory:
         near = [self._entries[i] for i in (after - 1, after) if 0 <= i < len(self._entries)]
         stamp, position = min(near, key=lambda entry: abs(entry[0] - stamp_ns))
         return position if abs(stamp - stamp_ns) <= _GAP_NS else self._entries[-1][1]
+
+    def off(self, stamp_ns: int, place: Float) -> float:
+        """How far [m] from `place` (3,) the TCP was at a stamp; 0 before the first measurement."""
+        measured = self.at(stamp_ns)
+        return 0.0 if measured is None else float(np.linalg.norm(measured - place))
 
 
 class Standstill:

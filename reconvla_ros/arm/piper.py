@@ -293,8 +293,7 @@ class PiperArm:
     def close(self) -> None:
         """See `Arm.close`."""
         with self._lock:
-            link, self._link, self._sdk = self._link, None, None
-            self._last = None
+            link, self._link, self._sdk, self._last = self._link, None, None, None
         if link is not None:
             link.close()
         self._bus_lock.release()

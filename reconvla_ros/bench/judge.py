@@ -295,6 +295,5 @@ class Judge:
             if i < rows_before:
                 continue
             self.violations[kind] += 1
-            examples = self.examples.setdefault(kind, [])
-            if len(examples) < _EXAMPLES:
+            if len(examples := self.examples.setdefault(kind, [])) < _EXAMPLES:
                 examples.append(f"tick {first + int(i) + 1}: {float(values[i]):.5g}")

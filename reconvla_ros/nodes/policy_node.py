@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import sys
 
-from geometry_msgs.msg import PoseStamped
-from nav_msgs.msg import Path
-from sensor_msgs.msg import Image
-from std_msgs.msg import Float32
 from std_srvs.srv import Trigger
 
 from reconvla_ros.errors import SetupError
-from reconvla_ros.graph import CAMERAS
 from reconvla_ros.msg import ActionChunk as ChunkMessage
 from reconvla_ros.msg import PolicyStatus, TaskState
 from reconvla_ros.nodes import convert, qos
 from reconvla_ros.nodes.base import ManagedNode
 from reconvla_ros.nodes.policy_inputs import PolicyInputs
 from reconvla_ros.nodes.policy_status import to_diagnosis, to_status
+from reconvla_ros.nodes.policy_views import PolicyViews
 from reconvla_ros.nodes.process import run
 from reconvla_ros.observation.assemble import AssemblyLimits, ObservationAssembler
 from reconvla_ros.policy.loader import PolicyLoader, precheck
@@ -31,7 +27,6 @@ from reconvla_ros.policy.settings import PolicyConfig
 from reconvla_ros.policy.worker import CONFIRM, PolicyWorker, WorkerRules
 from reconvla_ros.types import ActionChunk
 
-TARGET_PERIOD = 0.1  # [s] policy/ee_pose and policy/gripper, for people and recorders; the driver reads chunks
 _PAUSE = 0.2  # [s] for the inference under way when the node is deactivated; its chunk is dropped in any case
 _END = 3.0  # [s] for the same, or for the block of a checkpoint that is being read, when the policy is given back
 RANDOM_WARNING = "the checkpoint holds RANDOM weights: the arm will move without aim, inside its limits"
@@ -45,21 +40,15 @@ class PolicyNode(ManagedNode):
         self._loader: PolicyLoader | None = None
         self._worker: PolicyWorker | None = None
         self._about, self._task = {"checkpoint": str(self.config.checkpoint)}, Task()
-        self._current: ActionChunk | None = None
         limits = AssemblyLimits(self.config.max_image_age, self.config.max_skew, self.config.max_state_age)
         self._assembler = ObservationAssembler(limits)
         heed = (self._poke, self._on_task, self._on_refusal, self._on_silence)
         self._inputs = PolicyInputs(self, self._assembler, *heed)
         self._chunk = self.publish_on(ChunkMessage, "policy/action_chunk", qos.COMMAND)
-        self._target = self.publish_on(PoseStamped, "policy/ee_pose", qos.STATUS)
-        self._gripper = self.publish_on(Float32, "policy/gripper", qos.STATUS)
-        self._path = self.publish_on(Path, "policy/path", qos.STATUS)
+        self._views = PolicyViews(self)
         self._status = self.publish_on(PolicyStatus, "policy/status", qos.STATUS)
-        self._overlay = self.publish_on(Image, "policy/attention", qos.STATUS)
-        self._attention = self.publish_on(Image, "policy/attention_raw", qos.STATUS)
         self.create_service(Trigger, CONFIRM, self._on_confirm)
         self.create_timer(1.0 / self.config.status_rate, self.publish_status)
-        self.create_timer(TARGET_PERIOD, self._publish_target)
 
     def setup(self) -> None:
         """Check what can be checked at once, and begin to load."""
@@ -132,7 +121,7 @@ class PolicyNode(ManagedNode):
             self.get_logger().error(
                 f"the policy's thread does not end: {'it loads' if not loaded else 'inference hangs'}"
             )
-        self._loader, self._current, self._task = None, None, Task()
+        self._loader, self._views.chunk, self._task = None, None, Task()
 
     def _poke(self) -> None:
         if self._worker is not None:
@@ -155,36 +144,16 @@ class PolicyNode(ManagedNode):
     def _deliver(self, chunk: ActionChunk) -> None:
         """In the worker's thread: one chunk and its views for people."""
         self._chunk.publish(convert.to_chunk(chunk))
-        self._current = chunk
-        self._path.publish(convert.to_path(chunk))
-        policy = self._loader.policy if self._loader is not None else None
-        attention, overlay = getattr(policy, "attention", None), getattr(policy, "overlay", None)
-        if attention is not None:
-            frame = f"{CAMERAS[0]}_color_optical_frame"
-            self._attention.publish(convert.to_image(attention, "32FC1", chunk.stamp_ns, frame))
-            if overlay is not None and self._overlay.subscribers:
-                self._overlay.publish(convert.to_image(overlay(), "rgb8", chunk.stamp_ns, frame))
+        self._views.show(chunk, self._loader.policy if self._loader is not None else None)
 
     def _on_silence(self, why: str) -> None:
         """A camera has gone silent: nobody sees any more what the chunk in force leads to, so it is taken back."""
-        if (chunk := self._current) is None:
+        if (chunk := self._views.chunk) is None:
             return
-        self._current = None
+        self._views.chunk = None
         self._chunk.publish(convert.to_withdrawal(chunk, self.get_clock().now().nanoseconds))
         self._on_refusal()
         self.get_logger().warning(f"{why}; the chunk in force is taken back, the arm holds")
-
-    def _publish_target(self) -> None:
-        """The step of the last chunk that the driver follows now, by the age of its observation."""
-        chunk, now_ns = self._current, self.get_clock().now().nanoseconds
-        if chunk is None:
-            return
-        step = max(0, int((now_ns - chunk.stamp_ns) / 1e9 / chunk.step_dt))
-        if step >= chunk.steps:
-            self._current = None
-            return
-        self._target.publish(convert.to_pose_stamped(chunk.pose(step), now_ns))
-        self._gripper.publish(Float32(data=float(chunk.gripper[step])))
 
     def _report(self) -> Report:
         if self._worker is not None:

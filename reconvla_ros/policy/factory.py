@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -43,9 +44,13 @@ def resolve_checkpoint(checkpoint: str, seed: int, say: Callable[[str], None] = 
     if checkpoint != DEMO:
         return Path(checkpoint).expanduser()
     folder = demo_folder(seed)
-    if not folder.is_dir():
-        say(f"making the demo's random checkpoint in {folder}")
-        make_checkpoint(folder, "tiny", seed)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # A load that was given back goes on making it for a while, and two nodes may be started at once: the second waits.
+    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            say(f"making the demo's random checkpoint in {folder}")
+            make_checkpoint(folder, "tiny", seed)
     return folder
 
 

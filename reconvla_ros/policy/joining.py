@@ -25,6 +25,8 @@ from reconvla_ros.types import Float, Pose
 NEAR = 0.02  # [m]
 NEAR_ANGLE = 0.1  # [rad]
 LAG = 0.3  # [s]
+# Times this little after the end of a step are the end of it: an arrival is known no better than to a microsecond.
+SLACK = 1e-6  # [s]
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def join(plan: Plan, stamp_ns: int, anchor: Pose, contract: Contract, codec: Act
             reason=f"the arm is {distance:.3f} m, {angle:.2f} rad off the previous chunk, allowed {NEAR:g} m, {NEAR_ANGLE:g} rad"
         )
     arrival = max(0.0, way.since(plan.arrival_ns) - begin)
-    committed, reason = math.ceil(arrival / dt - 1e-9) if force else 0, ""
+    committed, reason = math.ceil(max(0.0, arrival - SLACK) / dt) if force else 0, ""
     if committed >= steps:
         committed, reason = 0, f"{committed} of {steps} steps would be over when it arrives"
     best = Joined()
@@ -100,7 +102,7 @@ def _choices(way: Underway, ends: Float, committed: int, arrival: float, lag: fl
     """
     if not committed:
         return [ends]
-    in_force = way.chunk.step_dt * (way.step(arrival - 1e-6) + 1)
+    in_force = way.chunk.step_dt * (way.step(arrival - SLACK) + 1)
     both = []
     for own in (ends, ends - lag):
         both += [np.concatenate((own[: committed - 1], np.maximum(own[committed - 1 :], in_force))), own]
@@ -113,7 +115,7 @@ def _encode(
     """The steps that end at `ends` (N,) [s since the previous stamp] as tokens, `committed` of them exactly."""
     positions, quaternions = way.targets(ends)
     # The gripper has no time in between: what is in force when most of the step is followed.
-    source = [way.step(end - 1e-6) for end in ends]
+    source = [way.step(end - SLACK) for end in ends]
     grips = np.array([gripper_action_of(float(way.chunk.gripper[j]), contract) for j in source])
     ids = np.zeros((len(ends), AXES), dtype=np.int64)
     reached, forced = anchor, 0

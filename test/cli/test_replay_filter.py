@@ -181,7 +181,7 @@ def test_commands_are_found_in_a_namespace_and_old_ones_are_refused_by_age(write
 
 def test_a_message_that_is_no_command_is_refused_by_shape(write: Write) -> None:
     broken = [
-        chunk(T0 + 100 * MS, []),
+        {**chunk(T0 + 100 * MS, [NEAR]), "gripper": []},
         chunk(T0 + 100 * MS, [NEAR], frame="camera"),
         chunk(T0 + 100 * MS, [(np.nan, 0, 0)]),
     ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from tiny_checkpoint import edit_json
 from reconvla_ros.config import load
 from reconvla_ros.errors import Cancelled, CheckpointError, ConfigError, ContractError
 from reconvla_ros.model.checkpoint import Hooks, Loading
+from reconvla_ros.policy import factory
 from reconvla_ros.policy.contract import FILE_NAME, Contract, to_yaml
 from reconvla_ros.policy.factory import demo_folder, describe, open_policy
 from reconvla_ros.policy.overlay import paint
@@ -110,3 +113,19 @@ def test_loading_in_a_thread_can_be_called_off(checkpoint: Path) -> None:
     with pytest.raises(Cancelled, match="called off after 3 of"):
         open_policy(PolicyConfig(checkpoint=str(checkpoint), device="cpu"), hooks=hooks)
     assert len(told) == 3
+
+
+def test_two_that_want_the_demo_at_once_make_it_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A load that is given back goes on making the checkpoint; the next load met a folder half there and failed."""
+    made: list[Path] = []
+
+    def slowly(folder: Path, size: str, seed: int) -> None:
+        made.append(folder)
+        time.sleep(0.2)  # long enough for the other to find no folder
+        folder.mkdir()
+
+    monkeypatch.setenv(factory.HOME_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(factory, "make_checkpoint", slowly)
+    with ThreadPoolExecutor(2) as both:
+        found = [f.result() for f in [both.submit(factory.resolve_checkpoint, "demo", 3) for _ in range(2)]]
+    assert made == [factory.demo_folder(3)] and found == made * 2

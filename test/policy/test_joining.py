@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.transform import Rotation
@@ -74,6 +74,7 @@ def test_committed_steps_lie_on_what_is_under_way_and_errors_do_not_add_up() -> 
 
 
 @settings(deadline=None, max_examples=80)
+@example(np.zeros((5, 7)), 0.0, 5.960464477539063e-08, 0.0, "relative")  # an arrival 59 ns later is no step later
 @given(
     arrays(np.float64, (5, 7), elements=st.floats(-0.4, 0.4)),
     st.floats(0.0, 0.25),
@@ -94,13 +95,16 @@ def test_every_forced_step_is_within_half_a_bin(
     assert all(CODEC.low <= i <= CODEC.high for i in joined.ids)
     if form == "absolute" and joined.reason:
         return  # the anchor is where it is; absolute targets are anywhere
-    assert joined.forced == min(int(np.ceil(latency / 0.1 - 1e-6)), len(joined.ids) // 7) or joined.reason
+    way = Underway(previous)
+    wait = way.since(plan.arrival_ns) - way.since(STAMP + int(later * NS))  # stamps are whole nanoseconds
+    committed = int(np.ceil(max(0.0, wait - 1e-6) / 0.1))
+    assert joined.forced == min(committed, len(joined.ids) // 7) or joined.reason
     if not joined.forced:
         return
     positions, _, _ = poses_of(joined, arm, contract)
     begin = Underway(previous).since(STAMP + int(later * NS))
     ends = begin + 0.1 * np.arange(1, joined.forced + 1)
-    if joined.forced == int(np.ceil(latency / 0.1 - 1e-6)):  # the step in force when it arrives
+    if joined.forced == committed:  # the step in force when it arrives
         ends[-1] = max(ends[-1], 0.1 * (Underway(previous).step(later + latency - 1e-6) + 1))
     wanted, _ = Underway(previous).targets(ends)
     half = HALF_BIN * (0.02 if form == "relative" else 0.75)

@@ -234,3 +234,23 @@ def test_what_was_seen_some_ticks_ago_changes_no_verdict() -> None:
 def _place(kinematics: Kinematics, joints: Float) -> tuple[Float, Float]:
     pose = kinematics.tcp(joints)
     return pose.position, pose.quaternion
+
+
+def test_the_refusal_of_a_nan_names_its_entry() -> None:
+    bent = step([0.0, 1.2, -1.2, np.nan, 0.9, 0.0])
+    assert check(bent, HERE, LIMITS, DT).detail.startswith("not_finite: entry 11 of")  # 3 + 4 + age, then joint4
+    assert check(target((0.3, np.inf, 0.2)), HERE, LIMITS).detail.startswith("not_finite: entry 1 of")
+
+
+def test_rounding_beyond_the_joint_range_is_no_reason_to_refuse() -> None:
+    """A target of the trajectory may end a rounding error outside: it is put on the border, a goal passes as it is."""
+    high = LIMITS.allowed_range([0.0, 1.2, -1.2, 0.0, 0.9, 0.0])[4][1]
+    at_border = Reference(HERE.position, UP, np.array([0.0, 1.2, -1.2, 0.0, high, 0.0]), 0.03)
+    beyond = step([0.0, 1.2, -1.2, 0.0, high + 4e-10, 0.0])
+    result = check(beyond, at_border, LIMITS, DT)
+    assert (result.verdict, result.reason, result.detail) == (Verdict.CLAMPED, "joint_range", "joint_range: rounding")
+    assert result.command is not None and result.command.joints is not None and result.command.joints[4] == high
+    goal = check(beyond, at_border, LIMITS)
+    assert goal.verdict is not Verdict.REFUSED and goal.reason != "joint_range"
+    far = check(step([0.0, 1.2, -1.2, 0.0, high + 4e-9, 0.0]), at_border, LIMITS, DT)
+    assert (far.reason, far.detail.split(" = ")[0]) == ("joint_range", "joint_range: joint5")
