@@ -29,7 +29,8 @@ from reconvla_ros.training.log import Log
 from reconvla_ros.training.mix import Batches
 from reconvla_ros.training.network import Losses
 from reconvla_ros.training.prepare import Job, Run, Say, prepare
-from reconvla_ros.training.saving import Progress, Resumed
+from reconvla_ros.training.resume import Resumed
+from reconvla_ros.training.saving import Progress
 from reconvla_ros.training.weights import trained_names
 
 VALIDATION = 1_000_003  # stands for the step in the seeds of validations

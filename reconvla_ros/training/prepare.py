@@ -24,9 +24,10 @@ from reconvla_ros.training.fresh import FreshSize, write_fresh
 from reconvla_ros.training.latents import LatentCache, build_cache
 from reconvla_ros.training.mix import Mix
 from reconvla_ros.training.recipe import Recipe
+from reconvla_ros.training.resume import Resumed, read_resume
 from reconvla_ros.training.samples import Dataset, Sample, common_contract, hold_out, read_dataset
-from reconvla_ros.training.saving import Resumed, Saver, read_resume, revision
-from reconvla_ros.training.weights import Start, groups, load_start
+from reconvla_ros.training.saving import Saver, revision
+from reconvla_ros.training.weights import Start, fingerprint, groups, load_start
 
 Say = Callable[[str], None]
 START = "start"
@@ -97,7 +98,7 @@ def prepare(job: Job, say: Say) -> tuple[Run, Resumed | None]:
     job.out.mkdir(parents=True, exist_ok=True)
     training, held_out, mix = order(job, datasets, start, contract, vae, devices, say)
     facts: dict[str, Any] = {
-        "started_from": job.checkpoint.name, "revision": revision(),
+        "started_from": job.checkpoint.name, "start": fingerprint(start.survey), "revision": revision(),
         "data": [{"name": d.name, "digest": d.digest, "samples": len(d.samples), "weight": d.weight} for d in datasets],
     }  # fmt: skip
     if vae is not None:
@@ -223,7 +224,7 @@ def find_resume(job: Job, saver: Saver, digests: list[str]) -> Resumed | None:
         return None
     if latest is None:
         raise TrainingError(f"--resume: {job.out} holds no complete checkpoint; leave --resume out to begin")
-    return read_resume(latest, job.recipe, digests)
+    return read_resume(latest, job.recipe, digests, saver.facts["start"])
 
 
 def restore(devices: OneDevice, network: nn.Module, optimizer: torch.optim.Optimizer, resumed: Resumed) -> None:

@@ -5,8 +5,6 @@ A folder appears under its name when it is complete and not before, so a full di
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 import re
 import shutil
@@ -19,26 +17,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reconvla_ros.errors import CheckpointError, SetupError
+from reconvla_ros.errors import SetupError
 from reconvla_ros.model.checkpoint import INDEX, SINGLE, TOWER
 from reconvla_ros.model.config import read_json
 from reconvla_ros.model.denoiser import PREFIX
 from reconvla_ros.model.export import COPIED, SHARD_BYTES
 from reconvla_ros.model.folder import check_disk, new_folder, plan_shards, shard_name, write_json
-from reconvla_ros.model.gaze_latents import PIXELS_PER_TOKEN, read_tensors
+from reconvla_ros.model.gaze_latents import PIXELS_PER_TOKEN
 from reconvla_ros.model.random_init import TOWER_FOLDER, tower_files
-from reconvla_ros.model.safetensor import FLOATS, Reader, Stored, read_header, write_file
+from reconvla_ros.model.safetensor import FLOATS, Reader, Stored, write_file
 from reconvla_ros.model.survey import Survey
 from reconvla_ros.policy.contract import FILE_NAME, Contract
 from reconvla_ros.policy.contract import to_yaml as contract_yaml
-from reconvla_ros.training.recipe import Recipe, from_yaml, to_yaml
+from reconvla_ros.training.recipe import Recipe, to_yaml
 from reconvla_ros.training.weights import merged
 
 RECIPE, RUN, MOMENTS = "recipe.yaml", "training.json", "trainer.safetensors"
 STEP = re.compile(r"step-(\d{6,})")
-FREE = ("keep", "save_every", "validate_every", "validate_samples", "workers", "device", "checkpointing")
-"""Keys of a recipe that may change when a run goes on: what is learned does not depend on them."""
-_NAMED = ("exp_avg", "exp_avg_sq")
+MOMENT_KINDS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
@@ -138,7 +134,7 @@ def _moments(trained: Mapping[str, Tensor], optimizer: dict[str, Any]) -> dict[s
     """What goes on exactly: trained weights in their own type, and both moments of each."""
     tensors = {f"weight/{name}": tensor for name, tensor in trained.items()}
     for name, held in optimizer["state"].items():
-        for kind in _NAMED:
+        for kind in MOMENT_KINDS:
             if kind in held:
                 tensors[f"{kind}/{name}"] = held[kind]
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -237,62 +233,3 @@ class Saver:
         for path in self.all()[:-keep]:
             if int(path.name.removeprefix("step-")) != best_step:
                 shutil.rmtree(path)
-
-
-@dataclass(frozen=True)
-class Resumed:
-    """What a run goes on from."""
-
-    progress: Progress
-    weights: dict[str, Tensor]
-    moments: dict[str, dict[str, Tensor]]
-    updates: float
-
-
-def read_resume(folder: Path, recipe: Recipe, digests: list[str]) -> Resumed:
-    """State of a checkpoint of a run.
-
-    Raises:
-        CheckpointError: it lacks the trainer's state, or it was made with another recipe or other data.
-    """
-    if not (folder / MOMENTS).is_file():
-        raise CheckpointError(
-            f"checkpoint: {folder} holds no {MOMENTS}; a run cannot go on from it, only start from it"
-        )
-    told = json.loads((folder / RUN).read_text(encoding="utf-8"))
-    before = [d["digest"] for d in told.get("data", [])]
-    if before != digests:
-        raise CheckpointError(
-            f"checkpoint: {folder} was trained on other data ({len(before)} sets, digests {[d[:8] for d in before]}), "
-            f"here it is {[d[:8] for d in digests]}; start from it instead of going on"
-        )
-    held = from_yaml(folder / RECIPE)
-    names = [f.name for f in dataclasses.fields(recipe) if f.name not in FREE]
-    changed = [
-        f"{n} {getattr(recipe, n)!r} (was {getattr(held, n)!r})"
-        for n in names
-        if getattr(held, n) != getattr(recipe, n)
-    ]
-    if changed:
-        raise CheckpointError(
-            f"checkpoint: {folder} was made with another recipe: {', '.join(changed)}; that would not be the same run, start "
-            "from it instead of going on"
-        )
-    tensors = read_exact(folder / MOMENTS)
-    weights = {n.removeprefix("weight/"): t for n, t in tensors.items() if n.startswith("weight/")}
-    moments: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        kind, _, parameter = name.partition("/")
-        if kind in _NAMED:
-            moments.setdefault(parameter, {})[kind] = tensor
-    progress = Progress(
-        told["step"], told["total"], math.inf if told["best"] is None else told["best"], told["best_step"]
-    )
-    return Resumed(progress, weights, moments, told["updates"])
-
-
-def read_exact(file: Path) -> dict[str, Tensor]:
-    """Every tensor of a file in the type it is stored in."""
-    header = read_header(file)
-    wide = read_tensors(header)
-    return {name: tensor.to(FLOATS[header[name].dtype]) for name, tensor in wide.items()}

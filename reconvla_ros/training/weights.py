@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ HOMES = {
     "language.": "model.", "lm_head.": "lm_head.", "projector.": "model.mm_projector.", "tower.": TOWER, "branch.net.": PREFIX,
 }  # fmt: skip
 """Where a part of the network is -> prefix of its names in a checkpoint (the tower's without ``vision_model.``)."""
+SPOTS, SPOT = 64, 1 << 16
+"""Places of a file that its fingerprint reads, and bytes at each."""
 ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Linears of the language model that adapters go to."""
 
@@ -35,6 +38,19 @@ class Start:
     network: TrainingNetwork
     survey: Survey
     restored: bool
+
+
+def fingerprint(found: Survey) -> str:
+    """SHA-256 over the headers of a checkpoint's files and samples of their content: enough to tell two checkpoints apart."""
+    digest = hashlib.sha256()
+    for file in sorted({t.file for t in found.stored.values()}):
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}".encode())
+        with file.open("rb") as handle:
+            for k in range(SPOTS):
+                handle.seek(size * k // SPOTS)
+                digest.update(handle.read(SPOT))
+    return digest.hexdigest()
 
 
 def denoiser_config(found: Survey, recipe: Recipe, cell_channels: int) -> tuple[DenoiserConfig | None, bool]:

@@ -26,8 +26,9 @@ from reconvla_ros.training import finetune as story
 from reconvla_ros.training import saving
 from reconvla_ros.training.data import TrainingData
 from reconvla_ros.training.recipe import Recipe
+from reconvla_ros.training.resume import read_exact
 from reconvla_ros.training.samples import read_dataset
-from reconvla_ros.training.saving import MOMENTS, read_exact
+from reconvla_ros.training.saving import MOMENTS
 from reconvla_ros.training.weights import load_start
 
 CPU = torch.device("cpu")
@@ -86,6 +87,12 @@ def test_going_on_with_another_recipe_or_other_data_is_refused(train: Any, tmp_p
     other = make_samples(tmp_path / "other", seed=5)
     with pytest.raises(CheckpointError, match="other data"):
         train(resume=True, steps=2, data=((other, 0.0),))
+    for name in ("one", "two"):
+        train(name, steps=1, seed=len(name) + (name == "two"))
+    based: dict[str, Any] = {"mode": "lora", "train_tower": False, "steps": 1}
+    train("based", checkpoint=tmp_path / "one" / "step-000001", **based)
+    with pytest.raises(CheckpointError, match="began with another checkpoint"):
+        train("based", True, tmp_path / "two" / "step-000001", **based)
     with pytest.raises(TrainingError, match="--resume"):
         train(steps=2)
     with pytest.raises(TrainingError, match="no complete checkpoint"):

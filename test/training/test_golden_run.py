@@ -12,7 +12,8 @@ from synthetic_samples import make_samples
 from reconvla_ros.cli import finetune
 from reconvla_ros.model.model import load_model
 from reconvla_ros.training.log import read
-from reconvla_ros.training.saving import MOMENTS, read_exact
+from reconvla_ros.training.resume import read_exact
+from reconvla_ros.training.saving import MOMENTS
 
 pytestmark = [pytest.mark.golden, pytest.mark.timeout(300)]
 
