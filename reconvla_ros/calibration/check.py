@@ -9,7 +9,7 @@ from enum import Enum
 import numpy as np
 
 from reconvla_ros.arm.kinematics import Kinematics
-from reconvla_ros.calibration.detect import Detector
+from reconvla_ros.calibration.detect import LEAST, Detector
 from reconvla_ros.calibration.geometry import board_poses, inverse, matrix, project, rms
 from reconvla_ros.calibration.landmarks import camera_in_base
 from reconvla_ros.calibration.store import Record
@@ -118,7 +118,10 @@ def _see_markers(
 
 
 def _see_board(views: Views, detector: Detector, moment: Moment, eyes: dict[str, Float], offs: _Offs) -> None:
-    """The board as the wrist camera locates it, in the picture of the camera at the base."""
+    """The board as the wrist camera locates it, in the picture of the camera at the base.
+
+    Compared are corners that both see: beyond those that the wrist camera saw, its pose of the board is extrapolated.
+    """
     hand = next((n for n in moment.pictures if views.cameras[n].parent != BASE), None)
     base = next((n for n in moment.pictures if views.cameras[n].parent == BASE), None)
     if hand is None or base is None or moment.place == HELD:
@@ -126,11 +129,15 @@ def _see_board(views: Views, detector: Detector, moment: Moment, eyes: dict[str,
     here, there = (detector.board(moment.pictures[n].grey) for n in (hand, base))
     if here is None or there is None:
         return
+    both = np.isin(there.ids, here.ids)
+    if np.sum(both) < LEAST:
+        return
     grid = detector.spec.corners
     poses = board_poses(grid[here.ids], here.pixels, views.cameras[hand].intrinsics)
     if poses:
-        points = (eyes[hand] @ poses[0] @ np.column_stack([grid[there.ids], np.ones(len(there.ids))]).T).T[:, :3]
-        off = _compare(views, base, eyes[base], points, there.pixels)
+        ids = there.ids[both]
+        points = (eyes[hand] @ poses[0] @ np.column_stack([grid[ids], np.ones(len(ids))]).T).T[:, :3]
+        off = _compare(views, base, eyes[base], points, there.pixels[both])
         offs.setdefault((f"{base} against {hand}", "board"), []).append(off)
 
 

@@ -208,7 +208,7 @@ def _notes(views: Views, solution: Solution, landmarks: Sequence[Landmark]) -> l
     for camera, facts in views.cameras.items():
         places = {s.place for s in solution.used if s.camera == camera}
         if facts.parent == BASE and HELD not in places and len(places) == 1:
-            notes.append(f"{camera} rests on one place of the board; two or three places halve its error")
+            notes.append(f"{camera} rests on one place of the board; three or four places halve its error")
     if not landmarks:
         notes.append(
             "no single marker was seen: --check will need the board in view of both cameras; glue a marker of "

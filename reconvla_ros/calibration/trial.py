@@ -19,8 +19,8 @@ from reconvla_ros.calibration.views import Moment, Views, sight
 from reconvla_ros.camera.sim import mounting
 from reconvla_ros.errors import CalibrationError
 
-# Three places of a board on the table: x, y [m], yaw [rad].
-PLACES = ((0.27, -0.03, 0.4), (0.25, 0.10, -0.5), (0.30, -0.12, 1.2))
+# Four places of a board on the table: x, y [m], yaw [rad].
+PLACES = ((0.27, -0.03, 0.4), (0.25, 0.10, -0.5), (0.30, -0.12, 1.2), (0.38, 0.02, 0.0))
 ALLOWED_MM, ALLOWED_DEG = 2.0, 0.3  # what the simulated calibration promises
 BUMPS = ((0.0, 0.0), (0.003, 0.0), (0.006, 0.0), (0.0, np.radians(0.5)), (0.0, np.radians(1.0)))  # [m], [rad]
 

@@ -9,7 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from reconvla_ros.cli import bench_driver, bench_faults, bench_policy, bench_record, bench_train
+from reconvla_ros.cli import (
+    bench_camera,
+    bench_driver,
+    bench_faults,
+    bench_link,
+    bench_policy,
+    bench_record,
+    bench_train,
+)
 from reconvla_ros.errors import SetupError
 
 
@@ -87,10 +95,12 @@ def main(words: list[str]) -> int:
     soak.add_argument("--episode", type=int, help="replay one episode, by the number that an example names")
     soak.add_argument("--json", type=Path, help="write the result here")
     soak.set_defaults(run=_soak)
+    bench_camera.add(benches, _write)
     bench_driver.add(benches, _write)
     bench_faults.add(benches, _write)
     bench_policy.add(benches, _write)
     bench_record.add(benches, _write)
+    bench_link.add(benches, _write)
     bench_train.add(benches, _write)
     options = parser.parse_args(words)
     return int(options.run(options))

@@ -98,6 +98,15 @@ def _can() -> Row:
     return (True, "CAN", found, "")
 
 
+def _cameras() -> list[Row]:
+    from reconvla_ros.cli import doctor_camera
+
+    try:
+        return doctor_camera.rows()
+    except (ReconVlaError, OSError, RuntimeError) as error:
+        return [(False, "RealSense", f"{type(error).__name__}: {error}", "see docs/how-to/realsense.md")]
+
+
 def _optional() -> list[Row]:
     programs = {
         "ros2": "ros2 launch, ros2 topic ...; without it: reconvla up",
@@ -111,7 +120,17 @@ def _middleware() -> Row:
     from reconvla_ros.cli.places import middleware_environment
 
     own = middleware_environment() or {"profile": os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE", "")}
-    return (True, "middleware", f"ROS_DOMAIN_ID {domain}, RMW {rmw}, profile {next(iter(own.values()))}", "")
+    reach = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
+    peers = os.environ.get("ROS_STATIC_PEERS", "") or "none"
+    found = f"ROS_DOMAIN_ID {domain}, RMW {rmw}, discovery {reach}, peers {peers}, profile {next(iter(own.values()))}"
+    return (True, "middleware", found, "")
+
+
+def _clock() -> Row:
+    """This computer's clock against the robot's, where a graph runs."""
+    from reconvla_ros.cli import clock
+
+    return (*clock.look(), "synchronise both: chrony, one of them the other's server (docs/how-to/two-computers.md)")
 
 
 def _guarded(name: str, check: Callable[[], Row]) -> Row:
@@ -135,8 +154,8 @@ def main(words: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="rows as JSON")
     options = parser.parse_args(words)
     checks = {"messages": _messages, "rendering": _rendering, "UDP multicast": _multicast, "GPU": _gpu, "CAN": _can,
-              "middleware": _middleware}  # fmt: skip
-    rows = [*_libraries(), *(_guarded(name, check) for name, check in checks.items()), *_optional()]
+              "middleware": _middleware, "clock": _clock}  # fmt: skip
+    rows = [*_libraries(), *(_guarded(name, check) for name, check in checks.items()), *_cameras(), *_optional()]
     if options.json:
         print(json.dumps(rows))
         return 0

@@ -16,6 +16,7 @@ COMMANDS = {
     "episodes": ("reconvla_ros.cli.episodes", "list, show, relabel, delete, verify, recover, replay what was recorded"),
     "teleop": ("reconvla_ros.cli.teleop", "steer the arm by hand: keyboard, gamepad, leader arm; record it"),
     "calibrate": ("reconvla_ros.cli.calibrate", "find where the cameras sit, or check that they still sit there"),
+    "skew": ("reconvla_ros.cli.skew", "how far the stamps of the two cameras are apart for one instant"),
     "make-checkpoint": ("reconvla_ros.cli.make_checkpoint", "write a random checkpoint in the original layout"),
     "finetune": ("reconvla_ros.cli.finetune", "train a checkpoint on samples, with the reconstruction loss or without"),
     "reconstruct": ("reconvla_ros.cli.reconstruct", "original, target and rebuilt gaze regions as a picture"),

@@ -13,6 +13,7 @@ from reconvla_ros.cli.supervise import Running, Supervisor
 from reconvla_ros.errors import SetupError
 from reconvla_ros.graph import describe, resolve
 
+HALVES = ("robot", "policy")
 # What the end of a node means for the arm and for the user.
 _MEANING = {
     "policy": "the arm holds where it is; the task ends as FAILED or times out",
@@ -44,13 +45,28 @@ def start_rviz() -> subprocess.Popen[bytes]:
     return subprocess.Popen([program, "-d", str(places.share() / "config" / "reconvla.rviz")], start_new_session=True)
 
 
+def _what_now(half: str | None, values: dict[str, str], seconds: float) -> str:
+    """What is up after so many seconds, and what to do next."""
+    where = f" --namespace {values['namespace']}" if values["namespace"] else ""
+    tasks = f'  ./reconvla task "put fruit in bowl"{where}     ./reconvla task --cancel{where}'
+    if half is None:
+        return f"the graph is up after {seconds:.1f} s. In another terminal:\n{tasks}"
+    other = next(h for h in HALVES if h != half)
+    return (
+        f"the {half} half is up after {seconds:.1f} s. On the other computer, with the same ROS_DOMAIN_ID: "
+        f"./reconvla up --half {other} ...; then, on either:\n  ./reconvla doctor     (shows the clock offset)\n{tasks}"
+    )
+
+
 def main(words: list[str]) -> int:
     """Start every node, wait until they are active, stay until Ctrl-C."""
-    options = arguments.parser(
-        "up", "Bring the graph up and keep it up; Ctrl-C ends it, and the arm holds, enabled."
-    ).parse_args(words)
+    parser = arguments.parser("up", "Bring the graph up and keep it up; Ctrl-C ends it, and the arm holds, enabled.")
+    parser.add_argument(
+        "--half", choices=HALVES, help="only what runs on one of two computers (docs/how-to/two-computers.md)"
+    )
+    options = parser.parse_intermixed_args(words)
     values = resolve(arguments.split(options.launch))
-    specs = describe(values)
+    specs = [spec for spec in describe(values) if options.half in (None, spec.half)]
     begin = time.monotonic()
     stopping = False
 
@@ -60,7 +76,7 @@ def main(words: list[str]) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
-    rviz = start_rviz() if values["rviz"] == "true" else None
+    rviz = start_rviz() if values["rviz"] == "true" and options.half != "policy" else None
     with Supervisor(places.state() / "run", namespace=values["namespace"]) as supervisor:
         supervisor.start(specs)
         ready = False
@@ -74,10 +90,8 @@ def main(words: list[str]) -> int:
                 return 1
             if not ready and all(r.ready for r in supervisor.running.values()):
                 ready = True
-                where = f" --namespace {values['namespace']}" if values["namespace"] else ""
                 print(
-                    f"reconvla up: the graph is up after {time.monotonic() - begin:.1f} s. In another terminal:\n"
-                    f'  ./reconvla task "put fruit in bowl"{where}     ./reconvla task --cancel{where}',
+                    f"reconvla up: {_what_now(options.half, values, time.monotonic() - begin)}",
                     file=sys.stderr,
                     flush=True,
                 )

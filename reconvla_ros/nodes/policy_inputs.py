@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
+from reconvla_ros.errors import ObservationError
 from reconvla_ros.graph import CAMERAS
 from reconvla_ros.msg import ArmStatus, TaskState
 from reconvla_ros.nodes import convert, qos
-from reconvla_ros.nodes.base import ManagedNode
+from reconvla_ros.nodes.base import WARN, ManagedNode
+from reconvla_ros.nodes.clock_echo import ClockWatch
 from reconvla_ros.nodes.serialized import compressed_to_rgb, raw_to_rgb, stamp_of, thinned
 from reconvla_ros.observation.assemble import ObservationAssembler
 from reconvla_ros.observation.silence import CameraSilence
+from reconvla_ros.types import Observation
 
 VIEWS = dict(zip(CAMERAS, ("base", "wrist"), strict=True))
 # Joints come at 200 Hz; a sample each 15 ms is nearer to an image than it matters and costs a quarter.
@@ -39,7 +42,7 @@ class PolicyInputs:
         poke: called after every image.
         on_task: gets every task/state.
         on_refusal: called when the driver has refused something, or follows no chunk.
-        on_silence: called again and again with the words while a camera is silent.
+        on_silence: called again and again with the words while a camera is silent, or the clock is off.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class PolicyInputs:
         self._on_refusal, self._refused = on_refusal, 0
         self._on_silence = on_silence
         self._silence = CameraSilence(VIEWS.values(), node.config.max_image_gap, time.monotonic())
+        self.clock = ClockWatch(node, node.config.max_clock_offset)
         node.create_timer(_WATCH_PERIOD, self._watch)
         self._open: list[Any] = []
 
@@ -65,17 +69,33 @@ class PolicyInputs:
             topic = f"{camera}/color/image_raw" + ("/compressed" if compressed else "")
             kind = CompressedImage if compressed else Image
             self._count_raw(kind, topic, self._image_callback(view, compressed_to_rgb if compressed else raw_to_rgb))
-            self._count_raw(Image, f"{camera}/aligned_depth_to_color/image_raw", lambda data: None)
+            if not compressed:  # only counted: for that it need not cross a network
+                self._count_raw(Image, f"{camera}/aligned_depth_to_color/image_raw", lambda data: None)
         log = self._node.get_logger().warning
-        self._count_raw(JointState, "joint_states", thinned(self._on_joints, STATE_SPACING_NS, log), qos.STATE)
-        self._count_raw(PoseStamped, "arm/ee_pose", thinned(self._on_tcp, STATE_SPACING_NS, log), qos.STATE)
+        self._count_raw(JointState, "joint_states", thinned(self._on_joints, STATE_SPACING_NS, log), qos.NEWEST_STATE)
+        self._count_raw(PoseStamped, "arm/ee_pose", thinned(self._on_tcp, STATE_SPACING_NS, log), qos.NEWEST_STATE)
         subscribe = self._node.create_subscription
         self._open.append(subscribe(TaskState, "task/state", self._on_task, qos.LATCHED))
         self._open.append(subscribe(ArmStatus, "arm/status", self._on_arm, qos.STATUS))
 
     def blind(self) -> str:
-        """Which camera is silent, with bound and value; empty when none is."""
-        return self._silence.why(time.monotonic())
+        """Which camera is silent, or that the clock is off, with bound and value; empty when nothing is."""
+        return self._silence.why(time.monotonic()) or self.clock.why()
+
+    def observe(self, now_ns: int, instruction: str, task_id: str) -> Observation:
+        """As `ObservationAssembler.assemble`; refused, too, while the clock is off: no age is true then.
+
+        Raises:
+            ObservationError: as there, or the offset and its bound.
+        """
+        if why := self.clock.why():
+            raise ObservationError(why)
+        return self._assembler.assemble(now_ns, instruction, task_id)
+
+    def with_clock(self, level: bytes, text: str, values: dict[str, object]) -> tuple[bytes, str, dict[str, object]]:
+        """A diagnosis with what is known of the robot's clock; a bad one is the first thing said."""
+        bad, words, known = self.clock.report()
+        return (max(level, WARN), f"{words}; {text}", values | known) if bad else (level, text, values | known)
 
     def _watch(self) -> None:
         if why := self.blind():

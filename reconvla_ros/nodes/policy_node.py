@@ -88,7 +88,7 @@ class PolicyNode(ManagedNode):
         rules = WorkerRules(c.rate, c.duty, c.inference_timeout, True, c.confidence)
         self._worker = PolicyWorker(
             policy,
-            self._assembler.assemble,
+            self._inputs.observe,
             self._deliver,
             lambda: now.now().nanoseconds,
             rules=rules,
@@ -167,6 +167,7 @@ class PolicyNode(ManagedNode):
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
         """State, counts and stage times [s], and why no more was joined; also while the node is inactive."""
         level, text, values = to_diagnosis(self._report(), self._about, self.config.duty)
+        level, text, values = self._inputs.with_clock(level, text, values)
         joined = getattr(self._loader.policy if self._loader is not None else None, "joined", None)
         return level, text, values if joined is None else {**values, "not_joined": joined.reason}
 

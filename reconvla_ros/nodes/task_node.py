@@ -15,6 +15,7 @@ from reconvla_ros.errors import TaskError
 from reconvla_ros.msg import ArmStatus, PolicyStatus, TaskState
 from reconvla_ros.nodes import qos
 from reconvla_ros.nodes.base import OK, ManagedNode
+from reconvla_ros.nodes.clock_echo import answer_clock
 from reconvla_ros.nodes.process import run
 from reconvla_ros.nodes.task_action import TaskAction
 from reconvla_ros.srv import Task as TaskService
@@ -49,6 +50,7 @@ class TaskNode(ManagedNode):
         self.create_subscription(ArmStatus, "arm/status", self._on_arm, qos.STATUS)
         self.create_subscription(PolicyStatus, "policy/status", self._on_policy, qos.STATUS)
         self.create_timer(0.05, self._tick)
+        answer_clock(self)
         self._action = TaskAction(
             self, self._machine, self._begin, self._publish, self._chunks_made, lambda: self.active
         )  # fmt: skip

@@ -36,6 +36,13 @@ class PolicyConfig:
     )
     max_skew: float = param(0.05, "most that the two cameras may be apart", unit="s", low=0.001, high=1.0)
     max_state_age: float = param(0.1, "most that arm state and image may be apart", unit="s", low=0.005, high=1.0)
+    max_clock_offset: float = param(
+        0.05,
+        "a clock that is certainly further from the robot's makes ages wrong: no chunk",
+        unit="s",
+        low=0.001,
+        high=1.0,
+    )
     inference_timeout: float = param(
         5.0, "a longer inference is a fault while it lasts, and its answer is dropped", unit="s", low=0.05, high=600.0
     )

@@ -11,7 +11,7 @@ import pytest
 from reconvla_ros.calibration import store
 from reconvla_ros.calibration.board import BoardSpec
 from reconvla_ros.calibration.check import Verdict, check
-from reconvla_ros.calibration.detect import Detector
+from reconvla_ros.calibration.detect import Corners, Detector, Grey
 from reconvla_ros.calibration.geometry import apart, matrix
 from reconvla_ros.calibration.landmarks import Landmark
 from reconvla_ros.calibration.run import Result, calibrate
@@ -96,6 +96,27 @@ def test_a_bumped_camera_is_named(
     assert f"{camera}: MOVED" in text or "one of them MOVED" in text
     assert f"{other}: MOVED" not in text
     assert "reconvla calibrate" in text
+
+
+def test_the_board_is_compared_where_both_cameras_see_it(
+    studio: Studio, views: Views, record: store.Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond what the wrist camera sees of it, its pose of the board is extrapolated."""
+    now = Views(
+        views.cameras, [studio.moment(str(k), views.moments[k].joints, "later") for k in (7, 10)]
+    )  # the place it lies in
+    assert any(f.thing == "board" for f in check(record, now).findings)
+    wrist, whole = {id(m.pictures["camera_wrist"].grey) for m in now.moments}, Detector.board
+
+    def halves(self: Detector, grey: Grey) -> Corners | None:
+        found = whole(self, grey)
+        if found is None:
+            return None
+        kept = found.ids < 8 if id(grey) in wrist else found.ids >= 8
+        return Corners(found.ids[kept], found.pixels[kept])
+
+    monkeypatch.setattr(Detector, "board", halves)
+    assert not any(f.thing == "board" for f in check(record, now).findings)
 
 
 def test_a_marker_that_was_moved_is_not_the_camera(studio: Studio, views: Views, record: store.Record) -> None:
