@@ -32,6 +32,8 @@ from reconvla_ros.training.weights import Start, fingerprint, groups, load_start
 Say = Callable[[str], None]
 START = "start"
 """Folder of a fresh start in that of its run."""
+SPREAD_OF = 64
+"""Gaze regions whose latents are looked at for their scale."""
 COPY = "vae"
 """Folder of a small autoencoder's copy, so that a run can be looked at elsewhere."""
 SMALL_AUTOENCODER = 50_000_000  # [bytes]
@@ -206,6 +208,14 @@ def _cache(
         if paths and devices.main == turn:
             cache = build_cache(job.out.parent / "latents", paths, vae, vision.side, devices.device, read, say)
         devices.any(False)
+    if cache is not None:
+        z = torch.from_numpy(cache.array[:: max(len(cache.array) // SPREAD_OF, 1), 0].copy())
+        spread = float(vae.scaled(z).std())
+        if not 0.3 < spread < 3.0:
+            say(
+                f"warning: scaled latents have a deviation of {spread:.2g}, the diffusion expects about 1; the autoencoder's "
+                "shift_factor and scaling_factor do not fit these pictures"
+            )
     return cache
 
 
