@@ -8,11 +8,12 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 here = Path(__file__).resolve().parent
-requirements = [
-    line.split("#")[0].strip()
-    for line in (here / "requirements" / "base.txt").read_text(encoding="utf-8").splitlines()
-    if line.split("#")[0].strip()
-]
+
+
+def requirements(name: str) -> list[str]:
+    lines = (here / "requirements" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    return [line.split("#")[0].strip() for line in lines if line.split("#")[0].strip()]
+
 
 setup(
     name="reconvla_ros",
@@ -29,8 +30,9 @@ setup(
             f"share/reconvla_ros/{folder}",
             [f"{folder}/{p.name}" for p in sorted((here / folder).iterdir()) if p.is_file()],
         )
-        for folder in ("config", "launch", "urdf")
+        for folder in ("config", "config/recipes", "launch", "urdf")
     ],
-    install_requires=requirements,
+    install_requires=requirements("base"),
+    extras_require={"train": requirements("train")},
     entry_points={"console_scripts": ["reconvla = reconvla_ros.cli.main:main"]},
 )

@@ -19,7 +19,7 @@ _LEFT_TO_APT = ("numpy", "scipy", "opencv-python-headless", "PyYAML")
 def requirements(ros: Ros) -> list[Path]:
     """The files that are installed together."""
     folder = ROOT / "requirements"
-    files = [folder / "base.txt", folder / "build.txt", folder / "test.txt"]
+    files = [folder / f"{name}.txt" for name in ("base", "train", "build", "test")]
     return files if ros.from_apt else [folder / "ros2-jazzy.txt", *files]
 
 

@@ -18,6 +18,7 @@
     +-- TeleopError          a device to steer the arm with: missing, unplugged, not what it should be
     +-- RecordingError       a bag that cannot be written or read
     +-- DatasetError         a data set that cannot be written or read, or episodes it cannot be made of
+    +-- TrainingError        data that cannot be learned from, or a run that must not go on
     +-- TaskError            a task that cannot be accepted
     +-- Cancelled            work that was called off before it was done
     +-- SetupError           something this machine lacks, with its remedy
@@ -94,6 +95,10 @@ class RecordingError(ReconVlaError):
 
 class DatasetError(ReconVlaError):
     """A data set that cannot be written or read, or episodes that it cannot be made of."""
+
+
+class TrainingError(ReconVlaError):
+    """Training data that cannot be learned from, or a run that must not go on."""
 
 
 class TaskError(ReconVlaError):

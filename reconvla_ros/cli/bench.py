@@ -17,6 +17,7 @@ from reconvla_ros.cli import (
     bench_link,
     bench_policy,
     bench_record,
+    bench_train,
 )
 from reconvla_ros.errors import SetupError
 
@@ -102,5 +103,6 @@ def main(words: list[str]) -> int:
     bench_record.add(benches, _write)
     bench_link.add(benches, _write)
     bench_convert.add(benches, _write)
+    bench_train.add(benches, _write)
     options = parser.parse_args(words)
     return int(options.run(options))

@@ -20,12 +20,17 @@ COMMANDS = {
     "calibrate": ("reconvla_ros.cli.calibrate", "find where the cameras sit, or check that they still sit there"),
     "skew": ("reconvla_ros.cli.skew", "how far the stamps of the two cameras are apart for one instant"),
     "make-checkpoint": ("reconvla_ros.cli.make_checkpoint", "write a random checkpoint in the original layout"),
+    "finetune": ("reconvla_ros.cli.finetune", "train a checkpoint on samples, with the reconstruction loss or without"),
+    "reconstruct": ("reconvla_ros.cli.reconstruct", "original, target and rebuilt gaze regions as a picture"),
     "export": ("reconvla_ros.cli.export", "strip a training checkpoint to what inference needs"),
     "replay-filter": (
         "reconvla_ros.cli.replay_filter",
         "what the filter would make of a recorded episode; no arm needed",
     ),
-    "bench": ("reconvla_ros.cli.bench", "measurements with a verdict: soak, driver, faults, policy, record, convert"),
+    "bench": (
+        "reconvla_ros.cli.bench",
+        "measurements with a verdict: soak, driver, faults, camera, policy, record, convert, link, train",
+    ),
     "doctor": ("reconvla_ros.cli.doctor", "what is here, what is missing, and the remedy for each"),
 }
 

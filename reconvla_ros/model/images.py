@@ -58,14 +58,14 @@ def stitch(base: Rgb, wrist: Rgb, heights: tuple[int, int] = AS_TRAINED) -> Rgb:
     return canvas
 
 
-def resize_canvas(canvas: Rgb) -> Rgb:
-    """The canvas at the tower's size (384, 384, 3), bicubic."""
-    small = np.empty((SIDE, SIDE, 3), np.uint8)
+def resize_canvas(canvas: Rgb, side: int = SIDE) -> Rgb:
+    """The canvas at the tower's size (384, 384, 3), bicubic; `side` [px] of a tower of another size."""
+    small = np.empty((side, side, 3), np.uint8)
 
     def place(rows: slice, part: Rgb) -> None:
         small[rows] = part
 
-    _halves(_view("stitched", canvas), place)
+    _halves(_view("stitched", canvas), place, side)
     return small
 
 
@@ -76,10 +76,13 @@ def normalise(image: Rgb) -> NDArray[np.float32]:
     return out
 
 
-def tower_pixels(canvas: Rgb) -> NDArray[np.float32]:
-    """The canvas -> the tower's input (1, 3, 384, 384) float32: `normalise(resize_canvas(canvas))` without the pass between."""
-    out = np.empty((1, 3, SIDE, SIDE), np.float32)
-    _halves(_view("stitched", canvas), lambda rows, part: _normalise(part, out[0, :, rows]))
+def tower_pixels(canvas: Rgb, side: int = SIDE) -> NDArray[np.float32]:
+    """The canvas -> the tower's input (1, 3, 384, 384) float32: `normalise(resize_canvas(canvas))` without the pass between.
+
+    `side` [px] of a tower of another size.
+    """
+    out = np.empty((1, 3, side, side), np.float32)
+    _halves(_view("stitched", canvas), lambda rows, part: _normalise(part, out[0, :, rows]), side)
     return out
 
 
@@ -88,15 +91,15 @@ def pixels(base: Rgb, wrist: Rgb, heights: tuple[int, int] = AS_TRAINED) -> NDAr
     return tower_pixels(stitch(base, wrist, heights))
 
 
-def _halves(image: Image.Image, use: Callable[[slice, Rgb], None]) -> None:
-    """Bicubic to (SIDE, SIDE), the upper and the lower half apart; `use` takes the rows and their pixels.
+def _halves(image: Image.Image, use: Callable[[slice, Rgb], None], side: int) -> None:
+    """Bicubic to (side, side), the upper and the lower half apart; `use` takes the rows and their pixels.
 
     A box says where the half lies, and the filter still reads across its border. The halves' filter weights are those of the
-    whole for this one pair of sizes (proven in test_images); any other image is resized in one piece.
+    whole for this one pair of sizes (proven in test_images); anything else is resized in one piece.
     """
     width, height = image.size
-    if (width, height) != (CANVAS, CANVAS):
-        use(slice(0, SIDE), np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)))
+    if (width, height, side) != (CANVAS, CANVAS, SIDE):
+        use(slice(0, side), np.asarray(image.resize((side, side), Image.Resampling.BICUBIC)))
         return
 
     def half(which: int) -> None:

@@ -44,7 +44,7 @@ def read_vision(stored: dict[str, checkpoint.Stored], folder: Path, tower: Path 
     """The tower's sizes from its tensors; the head count from its folder, the contract (`heads`) or a rule.
 
     Raises:
-        CheckpointError: the tower is missing or has sizes that do not fit 384 px images.
+        CheckpointError: the tower is missing or has sizes that do not fit its images.
     """
     prefix = checkpoint.TOWER
     try:
@@ -60,12 +60,18 @@ def read_vision(stored: dict[str, checkpoint.Stored], folder: Path, tower: Path 
     layers = 1 + max(int(n[len(start) :].split(".", 1)[0]) for n in stored if n.startswith(start))
     told = read_json(tower / "config.json") if tower else {}
     layers = int(told.get("vision_config", told).get("num_hidden_layers", layers))
-    config = VisionConfig(patch[0], inner, layers, vision_heads(tower, patch[0], heads), SIDE, patch[-1])
+    size = int(told.get("vision_config", told).get("image_size", image_size(places, patch[-1])))
+    config = VisionConfig(patch[0], inner, layers, vision_heads(tower, patch[0], heads), size, patch[-1])
     if config.tokens != places:
         raise CheckpointError(
-            f"checkpoint: tower has {places} positions, {SIDE} px images of {patch[-1]} px patches need {config.tokens}"
+            f"checkpoint: tower has {places} positions, {size} px images of {patch[-1]} px patches need {config.tokens}"
         )
     return config
+
+
+def image_size(places: int, patch: int) -> int:
+    """Side of the tower's input [px] where its folder is not there to say it: 384, or what its places cover without a rest."""
+    return SIDE if (SIDE // patch) ** 2 == places else round(places**0.5) * patch
 
 
 def _with_tower(stored: dict[str, checkpoint.Stored], tower: Path | None) -> dict[str, checkpoint.Stored]:

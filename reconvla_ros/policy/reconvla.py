@@ -221,7 +221,7 @@ class ReconVlaPolicy:
     def _answer(self, observation: Observation, joined: Joined, clock: _Clock) -> Decoded:
         model, tokenizer, c = self.loaded.model, self.loaded.tokenizer, self.contract
         canvas = stitch(observation.base, observation.wrist, c.heights)
-        image = torch.from_numpy(tower_pixels(canvas))
+        image = torch.from_numpy(tower_pixels(canvas, model.config.vision.image_size))
         ids = prompt_ids(tokenizer, observation.instruction, self.state_ids(observation), c.prompt)
         clock.lap("preprocess")
         features = self.engine.encode_image(image)

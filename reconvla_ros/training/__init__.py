@@ -1,0 +1,1 @@
+"""Fine-tuning with the reconstruction loss: recipe, samples, network, checkpoints and the story (finetune)."""
