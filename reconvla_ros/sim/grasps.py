@@ -21,7 +21,7 @@ from reconvla_ros.types import Pose
 
 Float = NDArray[np.float64]
 
-OPEN, PINCH = 0.068, 0.036  # [m] opening before a thing, before the wall of a bowl
+OPEN = 0.068  # [m] opening before a thing; a policy knows only open and closed
 ABOVE, LIFT = 0.095, 0.118  # [m] heights of the TCP
 OVER, RELEASE = 0.125, 0.092  # [m] above the bowl; where its load is let go
 GRASP_LEAN, WIDE_LEAN, CARRY_LEAN = radians(12.0), radians(8.0), radians(28.0)
@@ -104,7 +104,7 @@ def put_in_bowl(tcp: Pose, bowl: Thing, slot: tuple[float, float]) -> list[Way]:
         Way(lifted, 0.0, 0.0, 0.09, "lift"),
         Way(over, 0.0, 0.1, 0.09, "over"),
         Way(low, 0.0, 0.1, 0.07, "lower"),
-        Way(low, OPEN, 0.5, 0.07, "open"),
+        Way(low, OPEN, 0.8, 0.07, "open"),
         Way(tool((*spot, OVER + 0.01), CARRY_LEAN, heading, roll), OPEN, 0.3, 0.09, "up"),
     ]
 
@@ -134,8 +134,8 @@ def take_bowl(thing: Thing, offset: Float) -> list[Way]:
     axis = Rotation.from_quat(pinch.quaternion).as_matrix()[:, 2]
     back = Pose(place - 0.055 * axis, pinch.quaternion)
     return [
-        Way(back, PINCH, 0.15, 0.09, "above"),
-        Way(pinch, PINCH, 0.25, 0.06, "down"),
+        Way(back, OPEN, 0.15, 0.09, "above"),
+        Way(pinch, OPEN, 0.25, 0.06, "down"),
         Way(pinch, 0.0, 0.6, 0.06, "close"),
     ]
 
@@ -153,8 +153,8 @@ def put_on_bowl(tcp: Pose, thing: Thing, bottom: Thing) -> list[Way]:
         Way(lifted, 0.0, 0.0, 0.07, "lift"),
         Way(tool(over, lean, heading, pi / 2), 0.0, 0.3, 0.07, "over"),
         Way(down, 0.0, 0.3, 0.05, "lower"),
-        Way(down, PINCH, 0.4, 0.05, "open"),
-        Way(Pose(down.position - 0.06 * axis, down.quaternion), PINCH, 0.3, 0.07, "up"),
+        Way(down, OPEN, 0.8, 0.05, "open"),
+        Way(Pose(down.position - 0.06 * axis, down.quaternion), OPEN, 0.3, 0.07, "up"),
     ]
 
 
@@ -204,7 +204,7 @@ def stand_cup(tcp: Pose, thing: Thing, joint6: float) -> list[Way]:
         Way(tool(tcp.position + (0.0, 0.0, 0.10), CUP_LEAN, heading, roll), 0.0, 0.0, 0.09, "lift"),
         *(Way(pose, 0.0, 0.0, 0.09, "turn") for pose in turn),
         Way(down, 0.0, 0.3, 0.06, "lower"),
-        Way(down, OPEN, 0.5, 0.06, "open"),
+        Way(down, OPEN, 0.8, 0.06, "open"),
         Way(Pose(down.position - 0.07 * z, down.quaternion), OPEN, 0.3, 0.07, "up"),
     ]
 
