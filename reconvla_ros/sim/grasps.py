@@ -26,9 +26,9 @@ ABOVE, LIFT = 0.095, 0.118  # [m] heights of the TCP
 OVER, RELEASE = 0.125, 0.092  # [m] above the bowl; where its load is let go
 GRASP_LEAN, WIDE_LEAN, CARRY_LEAN = radians(12.0), radians(8.0), radians(28.0)
 SLOTS = ((0.0, 0.0), (0.026, 0.0), (-0.013, 0.0225), (-0.013, -0.0225))  # [m] in the bowl; the first when it is alone
-RIM_DEPTH = 0.011  # [m] of the TCP below the rim of a bowl that is pinched
-CUP_LEAN, CUP_BACK = radians(43.0), 0.020  # of the tool at a lying cup; [m] from its middle towards its mouth
-CUP_SPOT, CUP_HEADING = (0.40, 0.0), radians(27.0)  # where a cup is set down, and how far off the radial line
+RIM_DEPTH = 0.016  # [m] of the TCP below the rim of a bowl that is pinched
+CUP_LEAN, CUP_BACK = radians(42.0), 0.020  # of the tool at a lying cup; [m] from its middle towards its mouth
+CUP_SPOT, CUP_HEADING = (0.40, 0.0), radians(31.0)  # where a cup is set down, and how far off the radial line
 CUP_ROLLS = (pi / 3, 2 * pi / 3, pi)  # the turn of a cup about the tool, in parts so that its sense is certain
 
 

@@ -27,6 +27,7 @@ GAP = 0.105  # [m] between the middles of two things, so that an open gripper fi
 BOWL_AT, BOWL_SPREAD, BOWL_GAP = (0.26, -0.26), (0.03, 0.02), 0.16  # [m] gap: rim and half a banana
 MOVE_NEAR, MOVE_TIME = 0.12, 0.8  # [m] TCP this near (horizontally) starts the move; [s] it takes
 MOVE_FAR = (0.05, 0.09)  # [m] how far the thing is moved
+HAND_ROOM = 0.11  # [m] from the middle of a bowl to that of the hand beside it
 _TRIES = 400  # of a layout, before it is begun again
 
 Rng = np.random.Generator
@@ -82,15 +83,15 @@ class Table:
 
     def __init__(self, rng: Rng) -> None:
         self.rng = rng
-        self._taken: list[tuple[float, float, float]] = []
+        self.taken: list[tuple[float, float, float]] = []
 
     def take(self, x: float, y: float, radius: float) -> None:
         """Something of this radius [m] is at (x, y)."""
-        self._taken.append((x, y, radius))
+        self.taken.append((x, y, radius))
 
     def free(self, x: float, y: float, radius: float) -> bool:
         """Whether something of this radius [m] has room there."""
-        return all(np.hypot(x - a, y - b) >= radius + r for a, b, r in self._taken)
+        return all(np.hypot(x - a, y - b) >= radius + r for a, b, r in self.taken)
 
     def place(self, radius: float, region: tuple[tuple[float, float], tuple[float, float]] = REGION) -> tuple[float, float]:
         """A free place for something of this radius, taken from now on; RuntimeError when there is none."""
@@ -176,7 +177,7 @@ def _move(table: Table, name: str, x: float, y: float, radius: float, wanted: bo
         to = x + far * cos(way), y + far * sin(way)
         inside = all(low <= v <= high for v, (low, high) in zip(to, REGION, strict=True))
         # Its own place counts as free: the circle around it is taken by itself.
-        others = [(a, b, r) for a, b, r in table._taken if (a, b) != (x, y)]
+        others = [(a, b, r) for a, b, r in table.taken if (a, b) != (x, y)]
         if inside and all(np.hypot(to[0] - a, to[1] - b) >= radius + r for a, b, r in others):
             return Move(name, *to)
     if wanted:
@@ -233,7 +234,12 @@ def _stack_bowls(table: Table, seed: int, variants: tuple[str, ...]) -> Setup:
     top, bottom = _colors(rng, variants, 2)
     places = {}
     for name in ("top", "bottom"):
-        places[name] = table.place(SMALL_BOWL.rim + 0.03, ((0.27, 0.42), (-0.17, 0.17)))
+        x, y = places[name] = table.place(SMALL_BOWL.rim + 0.03, ((0.27, 0.42), (-0.17, 0.17)))
+        # The gripper comes low on the arm's side of a bowl that it pinches.
+        near = 1.0 - HAND_ROOM / float(np.hypot(x, y))
+        if not all(np.hypot(near * x - a, near * y - b) > 0.05 + r for a, b, r in table.taken[:-1]):
+            raise RuntimeError("no room for the hand")
+        table.take(near * x, near * y, 0.05)
     other = _draw(rng, UNSEEN if "unseen" in variants else SEEN, 1)
     text, _ = _lay(table, other)
     text += dish("top", SMALL_BOWL, top, standing(*places["top"])) + dish("bottom", SMALL_BOWL, bottom, standing(*places["bottom"]))
@@ -247,7 +253,7 @@ def _stack_bowls(table: Table, seed: int, variants: tuple[str, ...]) -> Setup:
 def _flip_cup(table: Table, seed: int, variants: tuple[str, ...]) -> Setup:
     """A cup on its side, its mouth obliquely towards the arm, and one thing beside it.
 
-    The foot points 20 to 40 degrees off the line from the arm: a turn of the last joint then sets it upright without a way
+    The foot points 28 to 39 degrees off the line from the arm: a turn of the last joint then sets it upright without a way
     through the singularity of the wrist.
     """
     rng = table.rng
@@ -256,7 +262,7 @@ def _flip_cup(table: Table, seed: int, variants: tuple[str, ...]) -> Setup:
     x, y = far * cos(turn), far * sin(turn)
     table.take(x, y, 0.075)
     table.take(0.40, 0.0, 0.08)  # where it is set down
-    yaw = turn + float(rng.choice((-1.0, 1.0))) * radians(float(rng.uniform(20.0, 40.0)))
+    yaw = turn + float(rng.choice((-1.0, 1.0))) * radians(float(rng.uniform(28.0, 39.0)))
     other = _draw(rng, UNSEEN if "unseen" in variants else SEEN, 1)
     text, _ = _lay(table, other)
     text += dish("cup", CUP, color, lying(x, y, yaw, CUP))

@@ -73,7 +73,7 @@ class Dish:
 
 # A bowl that takes three fruit, one to stack, and a cup; from a spike with the contacts of scenes.py (200 episodes).
 BOWL = Dish(0.058, 0.09, 0.05, 0.004, 0.25)
-SMALL_BOWL = Dish(0.040, 0.062, 0.045, 0.004, 0.15)
+SMALL_BOWL = Dish(0.040, 0.062, 0.045, 0.004, 0.11)
 CUP = Dish(0.025, 0.027, 0.09, 0.003, 0.08, 12)
 
 
