@@ -24,19 +24,30 @@ NS = 1_000_000_000
 TICK_NS = 20_000_000  # grain of the plan
 TURNING = 0.45  # [rad/s] of the reference; below the driver's limit
 GOES_UP = 0.02  # [m] a thing that moved further is approached from above again
-BEHIND = 0.03  # [m] the reference waits for a TCP that is further from it
+# The reference goes slower when the TCP is further from it than the first [m], [rad], and waits at the second; it lags by 0.012 m.
+LAG, TURN_LAG = (0.018, 0.045), (0.12, 0.35)
+LOST = (0.10, 0.8)  # [m], [rad] further than this the arm does not follow: begin anew from where it is
 HELD = 0.09  # [m] a thing in the gripper is not further from the TCP than this (a cup by its origin)
 HAND = 0.004  # [m] spread of the error of the hand, so that demonstrations differ
 
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """The reference at one instant: pose, opening [m], which way of the plan it follows, how long it has paused there [s]."""
+    """The reference at one instant: pose, opening [m], which way of the plan it follows, how long it has paused there [s].
+
+    `pace` is the share of the full speed that it walks with.
+    """
 
     pose: Pose
     opening: float
     index: int = 0
     paused: float = 0.0
+    pace: float = 1.0
+
+
+def _share(value: float, bounds: tuple[float, float]) -> float:
+    """1 below the first bound, 0 above the second."""
+    return min(max((bounds[1] - value) / (bounds[1] - bounds[0]), 0.0), 1.0)
 
 
 class Expert:
@@ -70,9 +81,14 @@ class Expert:
             things, tcp, state: as they are at `now_ns`; stamps never go back.
         """
         moment = self._at(now_ns, tcp, state)
-        if float(np.linalg.norm(moment.pose.position - tcp.position)) > BEHIND:
-            moment = replace(moment, paused=0.0)  # what the arm has not reached yet has not paused
-        moment = self._decide(moment, things, tcp, state)
+        off = float(np.linalg.norm(moment.pose.position - tcp.position)), angle_between(moment.pose.quaternion, tcp.quaternion)
+        if off[0] > LOST[0] or off[1] > LOST[1]:
+            moment = self._begin(Moment(tcp, moment.opening), things)
+        else:
+            pace = min(_share(off[0], LAG), _share(off[1], TURN_LAG))
+            # What the arm has not reached yet has not paused.
+            moment = replace(moment, pace=pace, paused=moment.paused if pace == 1.0 else 0.0)
+            moment = self._decide(moment, things, tcp, state)
         self._moments = [(now_ns, moment)]
         end = now_ns + steps * step_ns
         at = now_ns
@@ -145,10 +161,11 @@ class Expert:
         if moment.index >= len(self._ways):
             return moment
         way, here = self._ways[moment.index], moment.pose
+        dt *= moment.pace
         distance = float(np.linalg.norm(way.pose.position - here.position))
         angle = angle_between(here.quaternion, way.pose.quaternion)
         needed = max(distance / way.speed, angle / TURNING)
-        if needed > dt:
+        if needed > 0.0 and needed > dt:
             share = dt / needed
             onward = Pose(
                 here.position + share * (way.pose.position - here.position),
@@ -156,10 +173,10 @@ class Expert:
             )
             # The gripper keeps its opening on the way, but opens early on the way to a thing.
             opening = way.opening if way.what == "above" else moment.opening
-            return Moment(onward, opening, moment.index)
+            return Moment(onward, opening, moment.index, 0.0, moment.pace)
         paused = moment.paused + dt
         if paused < way.pause:
-            return Moment(way.pose, way.opening, moment.index, paused)
-        return Moment(way.pose, way.opening, moment.index + 1)
+            return Moment(way.pose, way.opening, moment.index, paused, moment.pace)
+        return Moment(way.pose, way.opening, moment.index + 1, 0.0, moment.pace)
 
 

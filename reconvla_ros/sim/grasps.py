@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from reconvla_ros.arm.kinematics import Kinematics
-from reconvla_ros.errors import KinematicsError
 from reconvla_ros.sim.goals import Goal, Thing, Things
 from reconvla_ros.sim.things import CUP, KINDS, SMALL_BOWL
 from reconvla_ros.types import Pose
@@ -29,6 +28,7 @@ SLOTS = ((0.0, 0.0), (0.026, 0.0), (-0.013, 0.0225), (-0.013, -0.0225))  # [m] i
 RIM_DEPTH = 0.016  # [m] of the TCP below the rim of a bowl that is pinched
 CUP_LEAN, CUP_BACK = radians(42.0), 0.020  # of the tool at a lying cup; [m] from its middle towards its mouth
 CUP_SPOT, CUP_HEADING = (0.40, 0.0), radians(31.0)  # where a cup is set down, and how far off the radial line
+INSIDE = 0.11  # [rad] from the joint limits, a little more than the driver's margin
 CUP_ROLLS = (pi / 3, 2 * pi / 3, pi)  # the turn of a cup about the tool, in parts so that its sense is certain
 
 
@@ -143,7 +143,7 @@ def take_bowl(thing: Thing, offset: Float) -> list[Way]:
 def put_on_bowl(tcp: Pose, thing: Thing, bottom: Thing) -> list[Way]:
     """Up, over the other bowl, down into it, open, back along the tool."""
     over, heading = _rim(bottom.position, 0.070)
-    low, _ = _rim(bottom.position, 0.013)
+    low, _ = _rim(bottom.position, 0.016)
     # What the pinch is off from where it should be stays so: the middle of the bowl decides.
     lean, begin = SMALL_BOWL.lean, azimuth(thing.position)
     lifted = tool(tcp.position + (0.0, 0.0, 0.070), lean, begin, pi / 2)
@@ -177,15 +177,14 @@ def take_cup(thing: Thing, offset: Float, kinematics: Kinematics) -> list[Way]:
 
 
 def _side(place: Float, heading: float, kinematics: Kinematics) -> float:
-    """Roll 0 or pi: the one that joint 6 reaches, and from which it can turn by 180 degrees."""
+    """Roll 0 or pi: the one that the wrist reaches without going over its singularity, joint 5 positive as on the way there."""
     found: dict[float, float] = {}
     for roll in (0.0, pi):
-        try:
-            joints = kinematics.solve(tool(place, CUP_LEAN, heading, roll), np.array([0.0, 1.5, -1.2, 0.0, 0.6, 0.0]))
-        except KinematicsError:
-            continue
-        found[roll] = abs(float(joints[5]))
-    return min(found, key=lambda r: found[r], default=0.0)
+        for joints in kinematics.branches(tool(place, CUP_LEAN, heading, roll)):
+            inside = float(kinematics.limit_distance(joints).min()) > INSIDE
+            if inside and joints[4] > 0.0:
+                found[roll] = min(abs(float(joints[5])), found.get(roll, pi))
+    return min(found, key=lambda roll: found[roll], default=0.0)
 
 
 def stand_cup(tcp: Pose, thing: Thing, joint6: float) -> list[Way]:

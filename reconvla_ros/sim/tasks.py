@@ -268,7 +268,10 @@ def _flip_cup(table: Table, seed: int, variants: tuple[str, ...]) -> Setup:
     text += dish("cup", CUP, color, lying(x, y, yaw, CUP))
     said = _say(rng, ("flip the cup upright", f"set the {color} cup upright", "turn the cup over so that it stands",
                       f"stand the {color} cup up"))  # fmt: skip
-    move = _move(table, "cup", x, y, 0.075, "moved" in variants)
+    move = None
+    if "moved" in variants:  # along the line from the arm, so that its heading stays one that the arm can turn
+        to = far + 0.06 if far < 0.30 else far - 0.05
+        move = Move("cup", to * cos(turn), to * sin(turn))
     return Setup("flip_cup", variants, seed, (other[0].name,), (("cup", color),), text, said, (Goal("up", "cup"),), 60.0, move)
 
 
