@@ -8,7 +8,11 @@ from __future__ import annotations
 import sys
 import threading
 
+from std_msgs.msg import Bool
+from tf2_msgs.msg import TFMessage
+
 from reconvla_ros.errors import ReconVlaError
+from reconvla_ros.nodes import qos, sim_convert
 from reconvla_ros.nodes.base import ERROR, OK, ManagedNode
 from reconvla_ros.nodes.process import run
 from reconvla_ros.sim import scenes
@@ -28,6 +32,8 @@ class SimulatorNode(ManagedNode):
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._error = ""
+        self._objects = self.publish_on(TFMessage, "sim/objects", qos.STATE)
+        self._success = self.publish_on(Bool, "sim/success", qos.STATE)
 
     def setup(self) -> None:
         """Build the world and join the bus."""
@@ -38,6 +44,8 @@ class SimulatorNode(ManagedNode):
         )
         self._arm = SimulatedArm(bus, scenes.make(config.scene, config.seed), options)
         self._arm.leader.hand = wave if config.hand == "wave" else None
+        if self._arm.world.director is not None:
+            self._arm.told = self._tell
         self.get_logger().info(
             f"simulated PiPER {config.firmware} on {bus.name}, scene {config.scene} seed {config.seed}"
         )
@@ -55,6 +63,14 @@ class SimulatorNode(ManagedNode):
         except ReconVlaError as error:
             self._error = str(error)
             self.get_logger().error(str(error))
+
+    def _tell(self, stamp_ns: int) -> None:
+        """In the arm's thread: where things are, and whether the task is done."""
+        if self._arm is None or self._arm.world.director is None:
+            return
+        objects, success = sim_convert.truth_of(self._arm.world.director, self._arm.world.data, stamp_ns)
+        self._objects.publish(objects)
+        self._success.publish(success)
 
     def stop(self) -> None:
         """Stop time."""

@@ -97,7 +97,7 @@ class Session:
         watcher: sees everything; None = nobody.
 
     Attributes:
-        arm: the simulated one. core: the driver. last: newest tick.
+        arm: the simulated one. core: the driver. driver: its parameters. last: newest tick.
     """
 
     def __init__(
@@ -108,9 +108,9 @@ class Session:
         watcher: Watcher | None = None,
     ) -> None:
         self.scene, self.config = scene, config or SessionConfig()
-        settings = driver or DriverConfig(dry_run=False)
-        self.arm = DirectArm(scene, settings.speed_percent, settings.gripper_effort)
-        self.core = DriverCore(self.arm, settings)
+        self.driver = driver or DriverConfig(dry_run=False)
+        self.arm = DirectArm(scene, self.driver.speed_percent, self.driver.gripper_effort)
+        self.core = DriverCore(self.arm, self.driver)
         self.watcher = watcher
         self._assembler = ObservationAssembler()
         self._renderer = (
