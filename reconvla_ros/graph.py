@@ -41,7 +41,9 @@ ARGUMENTS = (
     ),
     Argument("namespace", "", "namespace of every node; a second arm gets its own"),
     Argument("autostart", "true", "lifecycle nodes configure and activate themselves", ("true", "false")),
-    Argument("scene", "fruit_in_bowl", "simulated task, with variants: fruit_in_bowl+unseen+moved+looks; empty; calibration"),
+    Argument(
+        "scene", "fruit_in_bowl", "simulated task, with variants: fruit_in_bowl+unseen+moved+looks; empty; calibration"
+    ),
     Argument("seed", "0", "seed of the simulated scene and of the demo checkpoint"),
     Argument("sim_port", str(SIM_PORT), "UDP port of the simulated CAN bus; a second simulated arm needs another"),
     Argument("camera_rate", "0", "frames per second of both cameras; 0 = as config/cameras.yaml says"),

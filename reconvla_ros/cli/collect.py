@@ -102,7 +102,9 @@ def parameters_of(job: Job, driver: Any) -> dict[str, Any]:
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("reconvla collect", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "reconvla collect", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     names = ", ".join(tasks.TASKS)
     variants = "; ".join(f"{name}: {words}" for name, words in tasks.VARIANTS.items())
     parser.add_argument("--task", default="fruit_in_bowl", help=f"{names}; variants joined with '+' ({variants})")
@@ -143,10 +145,12 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
     options.folder.mkdir(parents=True, exist_ok=True)
     if free(options.folder) < need + 1e9:
         raise SetupError(f"{options.episodes} episodes take up to {need / 1e9:.1f} GB in {options.folder}, "
-                         f"{free(options.folder) / 1e9:.1f} GB are free; remedy: --size, --episodes, another --folder")  # fmt: skip
+                         f"{free(options.folder) / 1e9:.1f} GB are free; remedy: --size, --episodes, --folder")  # fmt: skip
     now, folder = time.time(), str(options.folder.absolute())
     # A second apart, so that names differ and sort as the seeds do.
-    return [Job(options.task, options.seed + k, folder, config, options.depth, now + k) for k in range(options.episodes)]
+    return [
+        Job(options.task, options.seed + k, folder, config, options.depth, now + k) for k in range(options.episodes)
+    ]
 
 
 def made(jobs: list[Job], workers: int) -> Iterator[Done]:
@@ -185,9 +189,9 @@ def main(words: list[str]) -> int:
         _show(done, len(rows), len(jobs), begin)
     rows.sort(key=lambda row: row.seed)
     wall, seconds = time.monotonic() - begin, sum(row.seconds for row in rows)
-    success = sum(row.outcome == "success" for row in rows)
+    success, size = sum(row.outcome == "success" for row in rows), sum(row.megabytes for row in rows)
     print(f"collect: {success} of {len(rows)} succeeded; {seconds:.0f} s of demonstrations in {wall:.0f} s "
-          f"({seconds / wall:.1f} times real time, {workers} workers), {sum(r.megabytes for r in rows):.0f} MB in {options.folder}")  # fmt: skip
+          f"({seconds / wall:.1f} times real time, {workers} workers), {size:.0f} MB in {options.folder}")  # fmt: skip
     if options.json:
         report = {"task": options.task, "episodes": [asdict(row) for row in rows], "successes": success,
                   "seconds": round(seconds, 1), "wall_s": round(wall, 1), "workers": workers}  # fmt: skip

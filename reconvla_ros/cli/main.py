@@ -14,7 +14,10 @@ COMMANDS = {
     "task": ("reconvla_ros.cli.task", "give, watch or cancel a task of a running graph"),
     "record": ("reconvla_ros.cli.record", "start, stop, discard or relabel an episode of a running graph"),
     "episodes": ("reconvla_ros.cli.episodes", "list, show, relabel, delete, verify, recover, replay what was recorded"),
-    "collect": ("reconvla_ros.cli.collect", "make demonstrations of the scripted expert in simulation, faster than real time"),
+    "collect": (
+        "reconvla_ros.cli.collect",
+        "make demonstrations of the scripted expert in simulation, faster than real time",
+    ),
     "teleop": ("reconvla_ros.cli.teleop", "steer the arm by hand: keyboard, gamepad, leader arm; record it"),
     "calibrate": ("reconvla_ros.cli.calibrate", "find where the cameras sit, or check that they still sit there"),
     "make-checkpoint": ("reconvla_ros.cli.make_checkpoint", "write a random checkpoint in the original layout"),

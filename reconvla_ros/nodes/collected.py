@@ -85,7 +85,6 @@ class CollectedEpisode:
         self._ticks = self._chunks = 0
         self._task = Task(TASK_ID, instruction)
 
-    # --- where the speakers speak into -------------------------------------------------------------------------------
     def publish_on(self, kind: type, topic: str, profile: QoSProfile, *, always: bool = False) -> Any:
         """As `ManagedNode.publish_on`."""
         assert self._bag is not None
@@ -109,13 +108,8 @@ class CollectedEpisode:
         elif topic in self._audit.topics:
             self._audit.note(topic, self._now, self._now, self._now)
 
-    # --- the episode -------------------------------------------------------------------------------------------------
     def open(self, session: Session) -> None:
-        """Begin the bag with what is said once; from here on it sees the session.
-
-        Raises:
-            RecordingError: it cannot be written.
-        """
+        """Begin the bag with what is said once; from here on it sees the session. RecordingError: it cannot be written."""
         self._now = session.now_ns
         self._bag = BagWriter(self._store.folder(self.episode))
         self._store.begin(self.episode)

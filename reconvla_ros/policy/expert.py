@@ -91,7 +91,12 @@ class ExpertPolicy:
         if self._expert is None:
             self._expert = Expert(self._setup(), seed=self._seed)
         targets = self._expert.targets(
-            observation.stamp_ns, self._truth(), observation.tcp, observation.state, round(self.step_dt * NS), self.steps
+            observation.stamp_ns,
+            self._truth(),
+            observation.tcp,
+            observation.state,
+            round(self.step_dt * NS),
+            self.steps,
         )
         chunk = ActionChunk(
             stamp_ns=observation.stamp_ns,

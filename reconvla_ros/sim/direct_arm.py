@@ -141,7 +141,9 @@ class DirectArm:
                 raise ArmError(f"motors did not take power within {timeout:g} s")
             self.cycle()
         state = self.state()
-        seed = JointCommand(np.clip(state.position, self.firmware.flash.lower, self.firmware.flash.upper), state.gripper)
+        seed = JointCommand(
+            np.clip(state.position, self.firmware.flash.lower, self.firmware.flash.upper), state.gripper
+        )
         self._mode_ns = -_MODE_EVERY
         self.send(seed)
         return seed

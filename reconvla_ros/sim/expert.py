@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, replace
-from math import radians
 
 import numpy as np
 
@@ -18,13 +17,14 @@ from reconvla_ros.sim import grasps
 from reconvla_ros.sim.goals import Goal, Things
 from reconvla_ros.sim.grasps import Way
 from reconvla_ros.sim.tasks import Setup
-from reconvla_ros.types import ArmState, Float, Pose
+from reconvla_ros.types import ArmState, Pose
 
 NS = 1_000_000_000
 TICK_NS = 20_000_000  # grain of the plan
 TURNING = 0.45  # [rad/s] of the reference; below the driver's limit
 GOES_UP = 0.02  # [m] a thing that moved further is approached from above again
-# The reference goes slower when the TCP is further from it than the first [m], [rad], and waits at the second; it lags by 0.012 m.
+# The reference goes slower when the TCP is further from it than the first [m], [rad], and waits at the second. An arm that
+# follows lags by 0.012 m.
 LAG, TURN_LAG = (0.018, 0.045), (0.12, 0.35)
 LOST = (0.10, 0.8)  # [m], [rad] further than this the arm does not follow: begin anew from where it is
 HELD = 0.09  # [m] a thing in the gripper is not further from the TCP than this (a cup by its origin)
@@ -74,14 +74,19 @@ class Expert:
         """What it is after now, in words."""
         return "nothing" if self._goal is None else f"{self._goal}{' (carries)' if self._carries else ''}"
 
-    def targets(self, now_ns: int, things: Things, tcp: Pose, state: ArmState, step_ns: int, steps: int) -> list[tuple[Pose, float]]:
+    def targets(
+        self, now_ns: int, things: Things, tcp: Pose, state: ArmState, step_ns: int, steps: int
+    ) -> list[tuple[Pose, float]]:
         """The TCP targets (pose, opening [m]) due at the end of each of `steps` steps of `step_ns` after `now_ns`.
 
         Args:
             things, tcp, state: as they are at `now_ns`; stamps never go back.
         """
         moment = self._at(now_ns, tcp, state)
-        off = float(np.linalg.norm(moment.pose.position - tcp.position)), angle_between(moment.pose.quaternion, tcp.quaternion)
+        off = (
+            float(np.linalg.norm(moment.pose.position - tcp.position)),
+            angle_between(moment.pose.quaternion, tcp.quaternion),
+        )
         if off[0] > LOST[0] or off[1] > LOST[1]:
             moment = self._begin(Moment(tcp, moment.opening), things)
         else:
@@ -178,5 +183,3 @@ class Expert:
         if paused < way.pause:
             return Moment(way.pose, way.opening, moment.index, paused, moment.pace)
         return Moment(way.pose, way.opening, moment.index + 1, 0.0, moment.pace)
-
-

@@ -146,7 +146,7 @@ def put_on_bowl(tcp: Pose, thing: Thing, bottom: Thing) -> list[Way]:
     low, _ = _rim(bottom.position, 0.016)
     # What the pinch is off from where it should be stays so: the middle of the bowl decides.
     lean, begin = SMALL_BOWL.lean, azimuth(thing.position)
-    lifted = tool(tcp.position + (0.0, 0.0, 0.070), lean, begin, pi / 2)
+    lifted = tool(tcp.position + np.array([0.0, 0.0, 0.070]), lean, begin, pi / 2)
     down = tool(low, lean, heading, pi / 2)
     axis = Rotation.from_quat(down.quaternion).as_matrix()[:, 2]
     return [
@@ -200,7 +200,7 @@ def stand_cup(tcp: Pose, thing: Thing, joint6: float) -> list[Way]:
     down = tool((*at, held + 0.004), CUP_LEAN, aim, roll + sense * pi)
     z = Rotation.from_quat(down.quaternion).as_matrix()[:, 2]
     return [
-        Way(tool(tcp.position + (0.0, 0.0, 0.10), CUP_LEAN, heading, roll), 0.0, 0.0, 0.09, "lift"),
+        Way(tool(tcp.position + np.array([0.0, 0.0, 0.10]), CUP_LEAN, heading, roll), 0.0, 0.0, 0.09, "lift"),
         *(Way(pose, 0.0, 0.0, 0.09, "turn") for pose in turn),
         Way(down, 0.0, 0.3, 0.06, "lower"),
         Way(down, OPEN, 0.8, 0.06, "open"),

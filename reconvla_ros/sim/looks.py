@@ -41,7 +41,9 @@ def _light(direction: tuple[float, ...] | np.ndarray, diffuse: tuple[float, ...]
     )
 
 
-def _materials(planks: tuple[tuple[float, ...] | np.ndarray, ...], trim: str, wall: str, floor: str, texture: str = "") -> str:
+def _materials(
+    planks: tuple[tuple[float, ...] | np.ndarray, ...], trim: str, wall: str, floor: str, texture: str = ""
+) -> str:
     named = 'texture="top" texuniform="true" ' if texture else ""
     boards = "".join(
         f'<material name="plank{k}" {named}rgba="{_rgb(c)} 1" specular="0.05"/>' for k, c in enumerate(planks)

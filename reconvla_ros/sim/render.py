@@ -109,7 +109,8 @@ class Renderer:
     def render(self, data: Any, camera: str = "") -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
         """Colour (H, W, 3) uint8 RGB and depth (H, W) uint16 [mm], 0 where nothing is nearer than the far plane.
 
-        `camera`: another of the model than the one it was made for. `data` needs current kinematics (`mj_kinematics`, `mj_camlight`). New arrays each time.
+        `camera`: another of the model than the one it was made for.
+        `data` needs current kinematics (`mj_kinematics`, `mj_camlight`). New arrays each time.
         """
         self._camera.fixedcamid = int(self._model.camera(camera).id) if camera else self._number
         mujoco.mjv_updateScene(

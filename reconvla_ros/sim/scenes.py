@@ -71,8 +71,9 @@ def make(name: str = DEFAULT, seed: int = 0, gripper_opening: float = 0.07) -> S
     look = looks.draw(seed) if "looks" in setup.variants else looks.PLAIN
     text = _document(setup.bodies, gripper_opening, look)
     # The cameras of a drawn look sit a little elsewhere than tf says, as after a bump.
-    for pose in (_base_camera_pose(), arm_mjcf.WRIST_CAMERA.split(" fovy")[0]) if look.bump is not None else ():
-        text = text.replace(pose, _bumped(seed, pose, look.bump))
+    if look.bump is not None:
+        for pose in (_base_camera_pose(), arm_mjcf.WRIST_CAMERA.split(" fovy")[0]):
+            text = text.replace(pose, _bumped(seed, pose, look.bump))
     return Scene(name, seed, text, setup=setup)
 
 

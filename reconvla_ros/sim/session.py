@@ -169,7 +169,9 @@ class Session:
             color, depth = renderer.render(self.arm.world.data, camera)
             self._assembler.add_image(view, self.now_ns, color)
             if self.watcher is not None:
-                frame = CameraFrame(self.now_ns, f"{camera}_color_optical_frame", color, depth, renderer.intrinsics_of(camera))
+                frame = CameraFrame(
+                    self.now_ns, f"{camera}_color_optical_frame", color, depth, renderer.intrinsics_of(camera)
+                )
                 self.watcher.frame(camera, frame)
 
     def _deliver(self, chunk: ActionChunk) -> None:

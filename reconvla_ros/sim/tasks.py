@@ -13,8 +13,21 @@ import numpy as np
 
 from reconvla_ros.errors import ConfigError, choices
 from reconvla_ros.sim.goals import Goal
+from reconvla_ros.sim.places import REGION, TRIES, Rng, Table
 from reconvla_ros.sim.things import (
-    BOWL, CUP, SEEN, SEEN_COLORS, SMALL_BOWL, UNSEEN, UNSEEN_COLORS, Dish, Kind, dish, lying, standing, thing,
+    BOWL,
+    CUP,
+    SEEN,
+    SEEN_COLORS,
+    SMALL_BOWL,
+    UNSEEN,
+    UNSEEN_COLORS,
+    Dish,
+    Kind,
+    dish,
+    lying,
+    standing,
+    thing,
 )  # fmt: skip
 
 VARIANTS = {
@@ -22,15 +35,11 @@ VARIANTS = {
     "moved": "the object is moved while the arm is on its way to it",
     "looks": "cameras, light and surfaces differ from seed to seed",
 }
-REGION = ((0.17, 0.42), (-0.15, 0.15))  # x, y where things are put: reachable from above
 GAP = 0.105  # [m] between the middles of two things, so that an open gripper fits between them
 BOWL_AT, BOWL_SPREAD, BOWL_GAP = (0.26, -0.26), (0.03, 0.02), 0.16  # [m] gap: rim and half a banana
 MOVE_NEAR, MOVE_TIME = 0.12, 0.8  # [m] TCP this near (horizontally) starts the move; [s] it takes
 MOVE_FAR = (0.05, 0.09)  # [m] how far the thing is moved
 HAND_ROOM = 0.11  # [m] from the middle of a bowl to that of the hand beside it
-_TRIES = 400  # of a layout, before it is begun again
-
-Rng = np.random.Generator
 
 
 @dataclass(frozen=True)
@@ -76,32 +85,6 @@ class Setup:
     def names(self) -> tuple[str, ...]:
         """Every free body."""
         return (*self.kinds, *(name for name, _ in self.dishes))
-
-
-class Table:
-    """Places on the table, apart from each other."""
-
-    def __init__(self, rng: Rng) -> None:
-        self.rng = rng
-        self.taken: list[tuple[float, float, float]] = []
-
-    def take(self, x: float, y: float, radius: float) -> None:
-        """Something of this radius [m] is at (x, y)."""
-        self.taken.append((x, y, radius))
-
-    def free(self, x: float, y: float, radius: float) -> bool:
-        """Whether something of this radius [m] has room there."""
-        return all(np.hypot(x - a, y - b) >= radius + r for a, b, r in self.taken)
-
-    def place(self, radius: float, region: tuple[tuple[float, float], tuple[float, float]] = REGION) -> tuple[float, float]:
-        """A free place for something of this radius, taken from now on; RuntimeError when there is none."""
-        (x0, x1), (y0, y1) = region
-        for _ in range(_TRIES):
-            x, y = float(self.rng.uniform(x0, x1)), float(self.rng.uniform(y0, y1))
-            if self.free(x, y, radius):
-                self.take(x, y, radius)
-                return x, y
-        raise RuntimeError("no room")
 
 
 def parse(name: str) -> tuple[str, tuple[str, ...]]:
@@ -172,7 +155,7 @@ def _bowl(table: Table, color: str, form: Dish = BOWL) -> str:
 def _move(table: Table, name: str, x: float, y: float, radius: float, wanted: bool) -> Move | None:
     """Where a thing at (x, y) is moved to; nowhere when it is not wanted."""
     rng = table.rng
-    for _ in range(_TRIES if wanted else 0):
+    for _ in range(TRIES if wanted else 0):
         far, way = float(rng.uniform(*MOVE_FAR)), float(rng.uniform(-pi, pi))
         to = x + far * cos(way), y + far * sin(way)
         inside = all(low <= v <= high for v, (low, high) in zip(to, REGION, strict=True))
@@ -220,7 +203,10 @@ def _tidy_table(table: Table, seed: int, variants: tuple[str, ...]) -> Setup:
     bowl = _bowl(table, color)
     kinds = _draw(rng, UNSEEN if "unseen" in variants else SEEN, 3)
     text, places = _lay(table, kinds)
-    said = _say(rng, ("tidy the table", "clean up the table", "put everything in the bowl", f"put all things into the {color} bowl"))
+    said = _say(
+        rng,
+        ("tidy the table", "clean up the table", "put everything in the bowl", f"put all things into the {color} bowl"),
+    )
     # Nearest to the bowl first: an order that can be seen in the picture.
     names = sorted(places, key=lambda n: float(np.hypot(places[n][0] - BOWL_AT[0], places[n][1] - BOWL_AT[1])))
     move = _move(table, names[0], *places[names[0]], GAP / 2, "moved" in variants)
@@ -242,12 +228,16 @@ def _stack_bowls(table: Table, seed: int, variants: tuple[str, ...]) -> Setup:
         table.take(near * x, near * y, 0.05)
     other = _draw(rng, UNSEEN if "unseen" in variants else SEEN, 1)
     text, _ = _lay(table, other)
-    text += dish("top", SMALL_BOWL, top, standing(*places["top"])) + dish("bottom", SMALL_BOWL, bottom, standing(*places["bottom"]))
+    text += dish("top", SMALL_BOWL, top, standing(*places["top"])) + dish(
+        "bottom", SMALL_BOWL, bottom, standing(*places["bottom"])
+    )
     said = _say(rng, (f"stack the {top} bowl on the {bottom} bowl", f"put the {top} bowl into the {bottom} bowl",
                       f"place the {top} bowl on top of the {bottom} bowl"))  # fmt: skip
     move = _move(table, "top", *places["top"], SMALL_BOWL.rim + 0.03, "moved" in variants)
     dishes = (("top", top), ("bottom", bottom))
-    return Setup("stack_bowls", variants, seed, (other[0].name,), dishes, text, said, (Goal("on", "top", "bottom"),), 40.0, move)
+    return Setup(
+        "stack_bowls", variants, seed, (other[0].name,), dishes, text, said, (Goal("on", "top", "bottom"),), 40.0, move
+    )
 
 
 def _flip_cup(table: Table, seed: int, variants: tuple[str, ...]) -> Setup:
@@ -272,7 +262,9 @@ def _flip_cup(table: Table, seed: int, variants: tuple[str, ...]) -> Setup:
     if "moved" in variants:  # along the line from the arm, so that its heading stays one that the arm can turn
         to = far + 0.06 if far < 0.30 else far - 0.05
         move = Move("cup", to * cos(turn), to * sin(turn))
-    return Setup("flip_cup", variants, seed, (other[0].name,), (("cup", color),), text, said, (Goal("up", "cup"),), 60.0, move)
+    return Setup(
+        "flip_cup", variants, seed, (other[0].name,), (("cup", color),), text, said, (Goal("up", "cup"),), 60.0, move
+    )
 
 
 TASKS: dict[str, Callable[[Table, int, tuple[str, ...]], Setup]] = {

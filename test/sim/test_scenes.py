@@ -46,7 +46,10 @@ def test_the_model_is_cheap_and_has_its_cameras() -> None:
 def test_a_drawn_look_changes_light_surfaces_and_cameras_but_nothing_that_moves() -> None:
     plain, drawn = (World(make(name, 5)).model for name in ("fruit_in_bowl", "fruit_in_bowl+looks"))
     assert len({looks.draw(seed) for seed in range(30)}) == 30
-    assert {t for seed in range(30) for t in ("checker", "random") if t in looks.draw(seed).materials} == {"checker", "random"}
+    assert {t for seed in range(30) for t in ("checker", "random") if t in looks.draw(seed).materials} == {
+        "checker",
+        "random",
+    }
     assert not np.allclose(plain.light_diffuse, drawn.light_diffuse)
     off = np.linalg.norm(plain.cam_pos - drawn.cam_pos, axis=1)
     assert np.all(off > 1e-4) and np.all(off < 3**0.5 * looks.BUMP[0])

@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reconvla_ros.sim import frames
+from reconvla_ros.sim import frames, tasks
 from reconvla_ros.sim.chain import Chain
-from reconvla_ros.sim import tasks
 from reconvla_ros.sim.scenes import make
 from reconvla_ros.sim.world import World
 
