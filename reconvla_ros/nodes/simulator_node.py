@@ -9,6 +9,7 @@ import sys
 import threading
 
 from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
 from reconvla_ros.errors import ReconVlaError
@@ -34,6 +35,8 @@ class SimulatorNode(ManagedNode):
         self._error = ""
         self._objects = self.publish_on(TFMessage, "sim/objects", qos.STATE)
         self._success = self.publish_on(Bool, "sim/success", qos.STATE)
+        self._seed = self.config.seed
+        self.create_service(Trigger, "sim/next", self._on_next)
 
     def setup(self) -> None:
         """Build the world and join the bus."""
@@ -63,6 +66,16 @@ class SimulatorNode(ManagedNode):
         except ReconVlaError as error:
             self._error = str(error)
             self.get_logger().error(str(error))
+
+    def _on_next(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """The same task from the next seed; the arm stays where it is."""
+        if self._arm is None:
+            response.success, response.message = False, "the simulator is not configured"
+            return response
+        self._seed += 1
+        self._arm.load(scenes.make(self.config.scene, self._seed))
+        response.success, response.message = True, f"scene {self.config.scene} seed {self._seed}"
+        return response
 
     def _tell(self, stamp_ns: int) -> None:
         """In the arm's thread: where things are, and whether the task is done."""

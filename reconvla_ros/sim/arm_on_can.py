@@ -55,18 +55,35 @@ class SimulatedArm:
         self.leader = LeaderMode(self.firmware.options.leader)
         self.world = World(scene)
         self.stats = LoopStats()
+        self._next: World | None = None
         self.told: Callable[[int], None] | None = None
         self._faults = HEALTHY
         self._sensed = self.world.sensed()
-        model = self.world.model
-        identity = Identity(scene.name, scene.seed, scene.digest, model.nq, model.nv)
-        self._writer = StateWriter(path_for(config.name), identity)
+        self._writer = self._open_state()
         try:
             self._bus = FaultyBus(ArmBus(config))
         except BaseException:
             self._writer.close()
             raise
         self._channel = FaultChannel(config.name)
+
+    def _open_state(self) -> StateWriter:
+        scene, model = self.world.scene, self.world.model
+        identity = Identity(scene.name, scene.seed, scene.digest, model.nq, model.nv)
+        return StateWriter(path_for(self.config.name), identity)
+
+    def load(self, scene: Scene) -> None:
+        """Put another scene on the table; the arm stays as it is. From any thread; in effect with the next cycle.
+
+        Cameras see the shared state end, and find the new one.
+        """
+        self._next = World(scene)
+
+    def _swap(self, world: World) -> None:
+        old, self.world = self.world, world
+        world.take_arm(old)
+        self._writer.close()
+        self._writer = self._open_state()
 
     def __enter__(self) -> SimulatedArm:
         return self
@@ -112,6 +129,9 @@ class SimulatedArm:
     def cycle(self, steps: int = 1) -> None:
         """Take what came in, advance `steps` cycles of 5 ms, send the feedback of the last one, publish the state."""
         self._channel.serve(self._take_faults)
+        if self._next is not None:
+            world, self._next = self._next, None
+            self._swap(world)
         faults = self._bus.faults = self._faults
         self.firmware.suffer(faults)
         for can_id, data in self._bus.received():

@@ -93,6 +93,12 @@ class World:
         """Where a body is [m] (3,), base_link."""
         return np.array(self.data.body(name).xpos)
 
+    def take_arm(self, other: World) -> None:
+        """Have the arm as it is in `other`: joints, fingers, and time."""
+        self.data.qpos[:8], self.data.qvel[:8] = other.data.qpos[:8], other.data.qvel[:8]
+        self.data.time = other.data.time
+        mujoco.mj_forward(self.model, self.data)
+
     def set_joints(self, position: Float) -> None:
         """Put the arm at `position` (6,) [rad] at once, at rest."""
         self.data.qpos[:6], self.data.qvel[:6] = position, 0.0
