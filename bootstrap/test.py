@@ -21,7 +21,14 @@ def main(ros: Ros, env: dict[str, str], arguments: list[str]) -> int:
             ("mypy", [str(tools / "mypy")]),
         ]
     # The entry point rather than `python -m pytest`, which would put the sources, without the generated messages, first.
-    checks.append(("pytest", [str(tools / "pytest"), *(arguments or ["--durations=10"])]))
+    pytest = [str(tools / "pytest")]
+    if arguments:
+        checks.append(("pytest", [*pytest, *arguments]))
+    else:
+        # In parallel what keeps no real time, then one test at a time what does (marked in test/conftest.py).
+        parallel = ["-n", _workers(), "--dist", "loadfile"]
+        checks.append(("pytest, in parallel", [*pytest, "--durations=10", *parallel, "-m", "not real_time"]))
+        checks.append(("pytest, in real time", [*pytest, "--durations=10", "-m", "real_time"]))
     status = 0
     for name, command in checks:
         say(f"== {name}")
@@ -30,6 +37,11 @@ def main(ros: Ros, env: dict[str, str], arguments: list[str]) -> int:
         say(f"   {name}: {'ok' if code == 0 else f'failed ({code})'}, {time.monotonic() - begin:.0f} s")
         status = status or code
     return status
+
+
+def _workers() -> str:
+    """As many as cores, four at most: each holds torch."""
+    return str(min(4, len(os.sched_getaffinity(0))))
 
 
 def _with_typing_path(name: str, env: dict[str, str]) -> dict[str, str]:

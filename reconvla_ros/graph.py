@@ -46,6 +46,8 @@ ARGUMENTS = (
     ),
     Argument("seed", "0", "seed of the simulated scene and of the demo checkpoint"),
     Argument("sim_port", str(SIM_PORT), "UDP port of the simulated CAN bus; a second simulated arm needs another"),
+    Argument("serial_base", "", "serial of the RealSense at the base; empty = as config/cameras.yaml says"),
+    Argument("serial_wrist", "", "serial of the RealSense at the wrist; empty = as config/cameras.yaml says"),
     Argument("camera_rate", "0", "frames per second of both cameras; 0 = as config/cameras.yaml says"),
     Argument(
         "calibration", "auto", "file of `reconvla calibrate`; none = poses of config/cameras.yaml; auto = the user's"
@@ -87,6 +89,10 @@ def resolve(given: Mapping[str, str]) -> dict[str, str]:
     for name, low, high in (("sim_port", 1024, 65535), ("seed", 0, 2**31 - 1), ("camera_rate", 0, 90)):
         if not values[name].isdigit() or not low <= int(values[name]) <= high:
             raise ConfigError(f"launch argument {name}: must be a whole number in {low}..{high}, got {values[name]!r}")
+    if values["serial_base"] and values["serial_base"] == values["serial_wrist"]:
+        raise ConfigError(
+            f"launch argument serial_wrist: {values['serial_wrist']!r} is serial_base, too; two cameras have two"
+        )
     try:
         duty = float(values["duty"])
     except ValueError:
@@ -147,6 +153,8 @@ def describe(arguments: Mapping[str, str]) -> list[NodeSpec]:
         extra: dict[str, Scalar] = {"source": a["cameras"], "calibration": a["calibration"], **auto}
         if a["cameras"] == "sim":
             extra["sim_port"] = port
+        if serial := a[camera.replace("camera", "serial")]:
+            extra["serial"] = serial
         if int(a["camera_rate"]):
             extra["rate"] = int(a["camera_rate"])
         nodes.append(NodeSpec(camera, "camera_node", "robot", ("cameras.yaml",), extra, _ONE_THREAD, nice=5))

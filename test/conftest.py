@@ -25,6 +25,21 @@ for _name in ("LP_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 
 
+# Fixtures, and names in a test's module, that mean a firmware, a bus or nodes which keep real time.
+LIVE_FIXTURES = {"domain", "sim_port", "udp_port", "address", "sim", "arm", "start"}
+LIVE_NAMES = {"simulated", "SimulatedArm", "DeadlineLoop"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs the cores to itself: `./reconvla test` runs it one test at a time, and the rest on every core."""
+    for item in items:
+        names = set(getattr(item, "fixturenames", ()))
+        module = set(dir(getattr(item, "module", None)))
+        if item.get_closest_marker("graph") or names & LIVE_FIXTURES or LIVE_NAMES & module:
+            item.add_marker("real_time")
+
+
 @pytest.fixture
 def root() -> Path:
     """The checkout."""

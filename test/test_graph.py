@@ -88,3 +88,12 @@ def test_topics_are_relative_and_named_once() -> None:
     names = [t.name for t in TOPICS]
     assert len(names) == len(set(names))
     assert not any(n.startswith("/") for n in names)
+
+
+def test_serials_of_the_launch_go_to_their_cameras_and_one_cannot_be_both() -> None:
+    given = {"arm": "piper", "cameras": "realsense", "serial_wrist": "0012"}
+    nodes = {n.name: n for n in describe(given)}
+    assert nodes["camera_wrist"].parameters["serial"] == "0012"
+    assert "serial" not in nodes["camera_base"].parameters
+    with pytest.raises(ConfigError, match="'0012' is serial_base, too"):
+        describe({**given, "serial_base": "0012"})

@@ -21,7 +21,8 @@ ORDER = (
 GENERATED = ("msg", "srv", "action")  # by the interface generator; only nodes and above may use them
 # What a layer may import from outside beyond the standard library.
 PURE = {"numpy", "scipy", "yaml"}
-PURE_FILES = {"arm/protocol.py", "tables.py", "camera/protocol.py", "camera/settings.py", "sim/frames.py", "sim/firmware.py",
+PURE_FILES = {"arm/protocol.py", "tables.py", "camera/protocol.py", "camera/settings.py", "camera/clock.py",
+              "camera/streams.py", "camera/usb.py", "camera/keeper.py", "sim/frames.py", "sim/firmware.py",
               "sim/settings.py", "sim/shared_state.py", "recording/episode.py", "recording/settings.py"}  # fmt: skip
 TORCH = ("model", "policy", "training", "evaluation")
 

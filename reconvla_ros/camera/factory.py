@@ -22,10 +22,10 @@ def make(config: CameraConfig, name: str) -> Camera:
         from reconvla_ros.sim.shared_state import path_for
 
         state = path_for(BusConfig(port=config.sim_port).name)
-        return SimCamera(name, state, width=config.width, height=config.height, rate=float(config.rate))
+        return SimCamera(name, state, None, config.width, config.height, float(config.rate), config.stamp_offset)
     from reconvla_ros.camera.realsense import RealSenseCamera
 
-    return RealSenseCamera(name, config.serial, config.width, config.height, config.rate)
+    return RealSenseCamera(name, config)
 
 
 def calibration(config: CameraConfig, name: str) -> extrinsics.StoredCamera | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from reconvla_ros.types import CameraFrame, CameraIntrinsics
@@ -29,4 +30,26 @@ class Camera(Protocol):
 
     def close(self) -> None:
         """Stop; safe to call twice."""
+        ...
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a camera says of itself.
+
+    Attributes:
+        warning: one line for a person; empty = nothing is wrong.
+        values: figures by name, for `diagnostics`.
+    """
+
+    warning: str = ""
+    values: dict[str, object] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """A camera that can also say how it is."""
+
+    def report(self) -> Report:
+        """How the streams are now; from any thread, about once a second."""
         ...

@@ -64,7 +64,7 @@ class SimCamera:
         camera: one of `scenes.CAMERAS`.
         state: the simulator's shared state.
         scene: the scene to render; None takes the one that the simulator names. Another model is refused in `open`.
-        width, height: [px]. rate: frames a second [Hz].
+        width, height: [px]. rate: frames a second [Hz]. offset: taken from every stamp [s], to try what a late stamp does.
 
     May be called from any one thread at a time: OpenGL stays in a thread of its own.
     """
@@ -77,6 +77,7 @@ class SimCamera:
         width: int = 640,
         height: int = 480,
         rate: float = 30.0,
+        offset: float = 0.0,
     ):
         if camera not in CAMERAS:
             raise CameraError(f"simulated camera: {choices(camera, CAMERAS)}")
@@ -85,7 +86,7 @@ class SimCamera:
                 f"{camera}: a rendered stream is 1x1..1920x1080 at 0..200 Hz, got {width}x{height} at {rate:g} Hz"
             )
         self.camera, self._state, self._asked, self._size = camera, state, scene, (width, height)
-        self._period = 1.0 / rate
+        self._period, self._offset_ns = 1.0 / rate, round(offset * 1e9)
         self._reader: StateReader | None = None
         self._renderer: Renderer | None = None
         self._thread: ThreadPoolExecutor | None = None
@@ -162,7 +163,8 @@ class SimCamera:
         self._last = sample
         # Absolute deadlines; a camera that fell behind drops frames instead of hurrying.
         self._due = max(self._due + self._period, time.monotonic() - self._period)
-        return CameraFrame(sample.stamp_ns, frame_id(self.camera), color, depth, renderer.intrinsics)
+        stamp_ns = sample.stamp_ns - self._offset_ns
+        return CameraFrame(stamp_ns, frame_id(self.camera), color, depth, renderer.intrinsics)
 
     def _newer(self, reader: StateReader, limit: float) -> Sample | None:
         """A sample newer than the last one rendered, waiting until `limit` [s, monotonic] for it."""

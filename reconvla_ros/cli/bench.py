@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from reconvla_ros.cli import bench_driver, bench_faults, bench_policy, bench_record
+from reconvla_ros.cli import bench_camera, bench_driver, bench_faults, bench_policy, bench_record
 from reconvla_ros.errors import SetupError
 
 
@@ -87,6 +87,7 @@ def main(words: list[str]) -> int:
     soak.add_argument("--episode", type=int, help="replay one episode, by the number that an example names")
     soak.add_argument("--json", type=Path, help="write the result here")
     soak.set_defaults(run=_soak)
+    bench_camera.add(benches, _write)
     bench_driver.add(benches, _write)
     bench_faults.add(benches, _write)
     bench_policy.add(benches, _write)

@@ -98,6 +98,15 @@ def _can() -> Row:
     return (True, "CAN", found, "")
 
 
+def _cameras() -> list[Row]:
+    from reconvla_ros.cli import doctor_camera
+
+    try:
+        return doctor_camera.rows()
+    except (ReconVlaError, OSError, RuntimeError) as error:
+        return [(False, "RealSense", f"{type(error).__name__}: {error}", "see docs/how-to/realsense.md")]
+
+
 def _optional() -> list[Row]:
     programs = {
         "ros2": "ros2 launch, ros2 topic ...; without it: reconvla up",
@@ -136,7 +145,7 @@ def main(words: list[str]) -> int:
     options = parser.parse_args(words)
     checks = {"messages": _messages, "rendering": _rendering, "UDP multicast": _multicast, "GPU": _gpu, "CAN": _can,
               "middleware": _middleware}  # fmt: skip
-    rows = [*_libraries(), *(_guarded(name, check) for name, check in checks.items()), *_optional()]
+    rows = [*_libraries(), *(_guarded(name, check) for name, check in checks.items()), *_cameras(), *_optional()]
     if options.json:
         print(json.dumps(rows))
         return 0

@@ -20,6 +20,7 @@ COMMANDS = {
     ),
     "teleop": ("reconvla_ros.cli.teleop", "steer the arm by hand: keyboard, gamepad, leader arm; record it"),
     "calibrate": ("reconvla_ros.cli.calibrate", "find where the cameras sit, or check that they still sit there"),
+    "skew": ("reconvla_ros.cli.skew", "how far the stamps of the two cameras are apart for one instant"),
     "make-checkpoint": ("reconvla_ros.cli.make_checkpoint", "write a random checkpoint in the original layout"),
     "export": ("reconvla_ros.cli.export", "strip a training checkpoint to what inference needs"),
     "replay-filter": (

@@ -9,24 +9,20 @@ import sys
 import threading
 import time
 
-import cv2
 import numpy as np
 from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
 from reconvla_ros.camera import factory
-from reconvla_ros.camera.protocol import Camera
+from reconvla_ros.camera.keeper import CameraKeeper
+from reconvla_ros.camera.protocol import Report
 from reconvla_ros.camera.settings import CameraConfig
-from reconvla_ros.errors import CameraError
-from reconvla_ros.nodes import convert, qos
+from reconvla_ros.nodes import compressed, convert, qos
 from reconvla_ros.nodes.base import OK, WARN, ManagedNode
 from reconvla_ros.nodes.process import run
 from reconvla_ros.nodes.serialized import image_bytes
-from reconvla_ros.types import CameraFrame, CameraIntrinsics, Pose
-
-RETRY = 0.5  # [s] between attempts to get a lost camera back
-START_PATIENCE = 5.0  # [s] in which a camera that is not there is no error yet
+from reconvla_ros.types import CameraFrame, Pose
 
 # Optical frame -> body frame of REP-103 (x forward, y left, z up): the rotation realsense2_camera uses.
 _OPTICAL_TO_BODY = Pose(np.zeros(3), np.array([-0.5, 0.5, -0.5, 0.5]))
@@ -38,23 +34,23 @@ class CameraNode(ManagedNode):
     def __init__(self) -> None:
         super().__init__("camera_base", CameraConfig)
         name = self.get_name()
-        self._camera: Camera | None = None
-        self._intrinsics: CameraIntrinsics | None = None
+        self._keeper: CameraKeeper | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._problem = ""
-        self._recoveries = 0
         self._publish_ms: list[float] = []
         self._color = self.publish_on(Image, f"{name}/color/image_raw", qos.IMAGE)
         self._color_info = self.publish_on(CameraInfo, f"{name}/color/camera_info", qos.IMAGE)
         self._depth = self.publish_on(Image, f"{name}/aligned_depth_to_color/image_raw", qos.IMAGE)
         self._depth_info = self.publish_on(CameraInfo, f"{name}/aligned_depth_to_color/camera_info", qos.IMAGE)
         self._jpeg = self.publish_on(CompressedImage, f"{name}/color/image_raw/compressed", qos.IMAGE)
+        depth = f"{name}/aligned_depth_to_color/image_raw/compressedDepth"
+        self._depth_png = self.publish_on(CompressedImage, depth, qos.IMAGE)
         self._tf_static = self.publish_on(TFMessage, "tf_static", qos.TF_STATIC, always=True)
 
     def setup(self) -> None:
         """Choose the source; say where the camera sits."""
-        self._camera = factory.make(self.config, self.get_name())
+        camera = factory.make(self.config, self.get_name())
+        self._keeper = CameraKeeper(camera, self._publish, self._tell)
         parent, pose = factory.mount(self.config, self.get_name())
         stored = factory.calibration(self.config, self.get_name())
         if stored is not None:
@@ -63,8 +59,9 @@ class CameraNode(ManagedNode):
 
     def start(self) -> None:
         """Stream."""
+        assert self._keeper is not None
         self._stop.clear()
-        self._thread = threading.Thread(target=self._loop, name="camera", daemon=True)
+        self._thread = threading.Thread(target=self._keeper.run, args=(self._stop,), name="camera", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -74,33 +71,12 @@ class CameraNode(ManagedNode):
             self._thread.join(timeout=3.0)
             self._thread = None
 
-    def _loop(self) -> None:
-        """Read and publish; a camera that goes away is tried again until it is back."""
-        assert self._camera is not None
-        opened, begin = False, time.monotonic()
-        while not self._stop.is_set():
-            try:
-                if not opened:
-                    self._intrinsics = self._camera.open()
-                    opened = True
-                    if self._problem:
-                        self._recoveries += 1
-                        self.get_logger().info("the camera is back")
-                    self._problem = ""
-                frame = self._camera.read(timeout=0.5)
-                if frame is not None:
-                    self._publish(frame)
-            except CameraError as error:
-                if str(error) != self._problem:  # once per problem, not per attempt
-                    # At start the simulator, or a hub that powers up, may simply not be there yet.
-                    early = time.monotonic() - begin < START_PATIENCE
-                    log = self.get_logger().info if early else self.get_logger().error
-                    log(str(error))
-                self._problem = str(error)
-                self._camera.close()
-                opened = False
-                self._stop.wait(RETRY)
-        self._camera.close()
+    def _tell(self, grave: bool, text: str) -> None:
+        # Two lines of code: rclpy refuses another severity from the line that logged before.
+        if grave:
+            self.get_logger().error(text)
+        else:
+            self.get_logger().info(text)
 
     def _publish(self, frame: CameraFrame) -> None:
         begin = time.perf_counter()
@@ -111,26 +87,19 @@ class CameraNode(ManagedNode):
             self._depth.publish(image_bytes(frame.depth, "16UC1", frame.stamp_ns, frame.frame_id))
             self._depth_info.publish(info)
         if self._jpeg.subscribers:  # costs a few ms, so only for whoever listens
-            self._jpeg.publish(self._compressed(frame))
+            self._jpeg.publish(compressed.jpeg(frame, self.config.jpeg_quality))
+        if frame.depth is not None and self._depth_png.subscribers:
+            self._depth_png.publish(compressed.depth_png(frame))
         self._publish_ms.append((time.perf_counter() - begin) * 1e3)
         del self._publish_ms[:-300]
-
-    def _compressed(self, frame: CameraFrame) -> CompressedImage:
-        options = [cv2.IMWRITE_JPEG_QUALITY, self.config.jpeg_quality]
-        _, data = cv2.imencode(".jpg", cv2.cvtColor(frame.color, cv2.COLOR_RGB2BGR), options)
-        return CompressedImage(
-            header=convert.header(frame.stamp_ns, frame.frame_id),
-            format="rgb8; jpeg compressed bgr8",
-            data=data.tobytes(),
-        )
 
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
         """What is wrong, and what publishing costs."""
         recent = list(self._publish_ms)
-        values: dict[str, object] = {"source": self.config.source, "recoveries": self._recoveries}
+        said = self._keeper.report() if self._keeper is not None else Report()
+        values: dict[str, object] = {"source": self.config.source, **said.values}
         values["publish_ms_p50"] = round(float(np.median(recent)), 2) if recent else float("nan")
-        values.update(getattr(self._camera, "statistics", {}))
-        return (WARN, self._problem, values) if self._problem else (OK, "", values)
+        return (WARN, said.warning, values) if said.warning else (OK, "", values)
 
 
 def camera_frames(name: str, parent: str, optical: Pose, stamp_ns: int) -> TFMessage:

@@ -86,6 +86,14 @@ def test_frames_carry_stamp_frame_and_both_images(simulator: Simulator, name: st
     assert frame.color.std() > 10 and frame.depth.max() > 100
 
 
+def test_an_offset_is_taken_from_the_stamps(simulator: Simulator) -> None:
+    camera = SimCamera("camera_wrist", simulator.path, width=64, height=48, offset=0.02)
+    camera.open()
+    frame = camera.read(5.0)
+    camera.close()
+    assert frame is not None and frame.stamp_ns + 20_000_000 in simulator.stamps
+
+
 def test_stamps_strictly_increase_at_about_the_rate(camera: SimCamera) -> None:
     stamps: list[int] = []
     begin = time.monotonic()

@@ -71,9 +71,9 @@ def joints(at: int, value: float = 0.1) -> bytes:
 
 
 def pose(x: float) -> Any:
-    """Tool down, 0.1 m above the table: an arm reaches it for x in 0.15..0.33 m."""
-    point = _make("geometry_msgs/msg/Point", x=x, y=0.0, z=0.1)
-    turn = _make("geometry_msgs/msg/Quaternion", x=0.0, y=1.0, z=0.0, w=0.0)
+    """35 degrees from tool down, 0.2 m high, as in the ready position: inside the joint margins for x in 0.2..0.33 m."""
+    point = _make("geometry_msgs/msg/Point", x=x, y=0.0, z=0.2)
+    turn = _make("geometry_msgs/msg/Quaternion", x=0.0, y=math.cos(0.304), z=0.0, w=math.sin(0.304))
     return _make("geometry_msgs/msg/Pose", position=point, orientation=turn)
 
 
