@@ -18,6 +18,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from reconvla_ros.arm.settings import DriverConfig
 from reconvla_ros.errors import ReconVlaError, SetupError
 from reconvla_ros.recording.disk import free
 from reconvla_ros.sim import tasks
@@ -36,6 +39,7 @@ class Job:
     config: SessionConfig
     depth: bool
     at: float
+    spread: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def make_one(job: Job) -> Done:
         at = datetime.datetime.fromtimestamp(job.at, datetime.timezone.utc)
         tags = ("sim", "expert", setup.task, *setup.variants)
         episode = CollectedEpisode(EpisodeStore(Path(job.folder)), setup.instruction, tags, at, about, job.depth)
-        with Session(scene, job.config) as session:
+        with Session(scene, job.config, driver_of(job)) as session:
             session.get_ready()
             director = session.arm.world.director
             assert director is not None
@@ -87,6 +91,13 @@ def make_one(job: Job) -> Done:
         job.seed, closed.name, closed.outcome, round(result.seconds, 2), round(wall, 2), round(closed.bytes / 1e6, 1),
         policy.attempts, result.missing,
     )  # fmt: skip
+
+
+def driver_of(job: Job) -> DriverConfig:
+    """Parameters of the driver; each joint begins up to `spread` [rad] off the ready position, so that a model sees more places."""
+    off = np.random.default_rng((15485863, job.seed)).uniform(-job.spread, job.spread, 6)
+    ready = tuple(float(a + b) for a, b in zip(DriverConfig().ready_position, off, strict=True))
+    return DriverConfig(dry_run=False, ready_position=ready)
 
 
 def parameters_of(job: Job, driver: Any) -> dict[str, Any]:
@@ -116,6 +127,9 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=10.0, help="of the cameras [10 Hz]")
     parser.add_argument("--depth", action="store_true", help="depth images too")
     parser.add_argument("--latency", type=float, default=0.0, help="from a picture to its chunk [0 s]")
+    parser.add_argument(
+        "--spread", type=float, default=0.0, help="most that a joint is off the ready position at first [0 rad]"
+    )
     parser.add_argument("--evaluation-seeds", action="store_true", help=f"allow seeds from {UNSEEN_SEEDS} on")
     parser.add_argument("--json", type=Path, help="write what was made here too")
     return parser.parse_args(words)
@@ -139,6 +153,8 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
     width, _, height = options.size.partition("x")
     if not (width.isdigit() and height.isdigit() and 16 <= int(width) <= 1920 and 16 <= int(height) <= 1080):
         raise SetupError(f"--size: must be WIDTHxHEIGHT, 16x16..1920x1080, got {options.size!r}")
+    if not 0.0 <= options.spread <= 0.3:
+        raise SetupError(f"--spread: must be in 0..0.3 rad, got {options.spread:g}")
     config = SessionConfig(int(width), int(height), options.rate, latency=options.latency)
     seconds = tasks.setup(options.task, options.seed).timeout / 2
     need = options.episodes * seconds * options.rate * config.width * config.height * (10 if options.depth else 6)

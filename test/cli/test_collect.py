@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reconvla_ros.cli.collect import UNSEEN_SEEDS, Job, _parse, jobs_of, parameters_of
+from reconvla_ros.arm.settings import DriverConfig
+from reconvla_ros.cli.collect import UNSEEN_SEEDS, Job, _parse, driver_of, jobs_of, parameters_of
 from reconvla_ros.errors import ReconVlaError
 from reconvla_ros.sim.session import Session, SessionConfig
 
@@ -34,6 +35,7 @@ def test_seeds_count_up_and_names_will_differ(tmp_path: Path) -> None:
         (["--workers", "999"], "--workers"),
         (["--seed", "-1"], "--seed"),
         (["--seed", str(UNSEEN_SEEDS)], "--evaluation-seeds"),
+        (["--spread", "2"], "--spread"),
         (["--size", "big"], "WIDTHxHEIGHT"),
         (["--rate", "30"], "must divide the 200 Hz"),
         (["--size", "1920x1080", "--episodes", "99999"], "GB are free"),
@@ -47,6 +49,16 @@ def test_what_cannot_be_made_is_refused_before_anything_is(tmp_path: Path, words
 def test_seeds_for_evaluation_on_demand(tmp_path: Path) -> None:
     job = ask(tmp_path, "--seed", str(UNSEEN_SEEDS), "--episodes", "1", "--evaluation-seeds")[0]
     assert job.seed == UNSEEN_SEEDS
+
+
+def test_a_start_elsewhere_is_the_seeds_own() -> None:
+    plain, one, same, other = (
+        driver_of(Job("flip_cup", seed, "x", SessionConfig(), False, 0.0, spread)).ready_position
+        for seed, spread in ((1, 0.0), (1, 0.1), (1, 0.1), (2, 0.1))
+    )
+    assert plain == DriverConfig().ready_position
+    assert one == same != other
+    assert 0.0 < max(abs(a - b) for a, b in zip(one, plain, strict=True)) <= 0.1
 
 
 def test_the_sidecar_says_which_scene_it_was() -> None:
