@@ -94,7 +94,7 @@ def make_one(job: Job) -> Done:
 
 
 def driver_of(job: Job) -> DriverConfig:
-    """Parameters of the driver; each joint begins up to `spread` [rad] off the ready position, so that a model sees more places."""
+    """Parameters of the driver; each joint begins up to `spread` [rad] off the ready position: more places are seen."""
     off = np.random.default_rng((15485863, job.seed)).uniform(-job.spread, job.spread, 6)
     ready = tuple(float(a + b) for a, b in zip(DriverConfig().ready_position, off, strict=True))
     return DriverConfig(dry_run=False, ready_position=ready)
@@ -164,8 +164,9 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
                          f"{free(options.folder) / 1e9:.1f} GB are free; remedy: --size, --episodes, --folder")  # fmt: skip
     now, folder = time.time(), str(options.folder.absolute())
     # A second apart, so that names differ and sort as the seeds do.
+    numbers = range(options.episodes)
     return [
-        Job(options.task, options.seed + k, folder, config, options.depth, now + k) for k in range(options.episodes)
+        Job(options.task, options.seed + k, folder, config, options.depth, now + k, options.spread) for k in numbers
     ]
 
 
