@@ -24,6 +24,7 @@ SCENE, SEED = "fruit_in_bowl", 4
 # way with other corners; a start that is seen 0.2 s later is carried on.
 WAY, FUTURE, TURN = 0.012, 0.020, 0.12  # [m] TCP off the other road's way, [m] target half a second ahead, [rad]
 GRIP_TIME = 0.8  # [s] between the same change of the gripper on both roads
+SET_OFF = 0.015  # [m]
 HORIZON_NS = 500_000_000
 
 
@@ -99,6 +100,9 @@ def test_both_roads_give_the_same_samples(graph: Graph, tmp_path: Path) -> None:
     # What was done: at each sample of one road the other was at the same place with the same target half a second ahead.
     for a, b in ((one, other), (other, one)):
         for k, place in enumerate(a.tcp):
+            # In the graph the first chunk comes at its second step: what is done counts once the arm has set off.
+            if np.linalg.norm(place - a.tcp[0]) < SET_OFF:
+                continue
             there = np.flatnonzero(np.abs(b.time - a.time[k]) < 1.2)
             if len(there) == 0:
                 continue
