@@ -41,7 +41,9 @@ ARGUMENTS = (
     ),
     Argument("namespace", "", "namespace of every node; a second arm gets its own"),
     Argument("autostart", "true", "lifecycle nodes configure and activate themselves", ("true", "false")),
-    Argument("scene", "fruit", "simulated scene"),
+    Argument(
+        "scene", "fruit_in_bowl", "simulated task, with variants: fruit_in_bowl+unseen+moved+looks; empty; calibration"
+    ),
     Argument("seed", "0", "seed of the simulated scene and of the demo checkpoint"),
     Argument("sim_port", str(SIM_PORT), "UDP port of the simulated CAN bus; a second simulated arm needs another"),
     Argument("serial_base", "", "serial of the RealSense at the base; empty = as config/cameras.yaml says"),
@@ -52,7 +54,12 @@ ARGUMENTS = (
     ),
     Argument("device", "", "where the policy runs: cpu, cuda or auto; empty = as config/policy.yaml says"),
     Argument("duty", "0", "largest share of time the policy may compute; 0 = as config/policy.yaml says"),
-    Argument("policy", "reconvla", "the model, or a small circle without weights", ("reconvla", "scripted")),
+    Argument(
+        "policy",
+        "reconvla",
+        "the model; a small circle without weights; in sim the expert that knows where things are",
+        ("reconvla", "scripted", "expert"),
+    ),
     Argument(
         "teleop",
         "none",
@@ -201,7 +208,10 @@ def _policy(a: Mapping[str, str]) -> dict[str, Scalar]:
         "seed": int(a["seed"]),
         "images": a["images"],
         "simulated": a["arm"] == "sim",
+        "sim_port": int(a["sim_port"]),
     }
+    if a["policy"] == "expert" and a["arm"] != "sim":
+        raise ConfigError("policy:=expert knows where things are from the simulator; it cannot drive arm:=piper")
     if a["device"]:
         values["device"] = a["device"]
     if float(a["duty"]):
@@ -228,6 +238,11 @@ def _camera_topics(camera: str) -> tuple[Topic, ...]:
     )
 
 
+# The truth about a simulated scene, for evaluation and recordings; no policy listens to it.
+SIM_TOPICS = (
+    Topic("sim/objects", "tf2_msgs/msg/TFMessage", "simulator"),
+    Topic("sim/success", "std_msgs/msg/Bool", "simulator"),
+)
 TOPICS: tuple[Topic, ...] = (
     *(topic for camera in CAMERAS for topic in _camera_topics(camera)),
     Topic("joint_states", "sensor_msgs/msg/JointState", "driver"),
@@ -247,6 +262,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("policy/status", "reconvla_ros/msg/PolicyStatus", "policy"),
     Topic("task/state", "reconvla_ros/msg/TaskState", "task", latched=True),
     Topic("record/state", "reconvla_ros/msg/RecordState", "recorder", latched=True),
+    *SIM_TOPICS,
     Topic("diagnostics", "diagnostic_msgs/msg/DiagnosticArray", "every node"),
 )
 

@@ -22,6 +22,7 @@ from reconvla_ros.recording.episode import OUTCOMES
 
 # Brought up by hand, so that the recorder is there before the first message and until after the last.
 _GATED = ("driver", *CAMERAS, "policy")
+JUDGED = "judged"
 _LOAD = 600.0  # [s] for the checkpoint; 15 GB from a slow disk
 _MB_PER_SECOND = 100  # [MB] two RGB-D streams at 640x480 and 30 Hz, raw
 
@@ -32,7 +33,7 @@ def _parse(words: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
         "--headless", action="store_true", help="no window; without it rviz2 is opened where there is one"
     )
     parser.add_argument("--seconds", type=float, help="how long the task runs [30; 10 an episode with --record]")
-    parser.add_argument("--instruction", default="put fruit in bowl", help="what the policy is asked to do")
+    parser.add_argument("--instruction", default="", help="what the policy is asked to do [what the scene is about]")
     parser.add_argument("--json", type=Path, help="write the report here too")
     parser.add_argument(
         "--contact-sheet", type=Path, default=Path("demo_contact_sheet.png"), help="where the pictures go"
@@ -41,7 +42,7 @@ def _parse(words: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument("--record", action="store_true", help="leave labelled episodes instead of one report")
     parser.add_argument("--episodes", type=int, default=3, help="how many with --record [3]")
     parser.add_argument(
-        "--outcome", default="failure", choices=OUTCOMES, help="their label [failure: the demo's policy is not trained]"
+        "--outcome", default=JUDGED, choices=(JUDGED, *OUTCOMES), help="their label [judged: as the simulator sees it]"
     )
     parser.add_argument("--keep-domain", action="store_true", help="use ROS_DOMAIN_ID as it is instead of a free one")
     options = parser.parse_args(words)
@@ -127,8 +128,8 @@ def begin_task(client: Client, monitor: Monitor, instruction: str, seconds: floa
         raise SetupError(f"the arm did not move within 60 s: {monitor.why_not_moving()}")
 
 
-def let_run(supervisor: Supervisor, client: Client, seconds: float) -> None:
-    """Wait, then cancel the task. A process that ends on the way ends the demo."""
+def let_run(supervisor: Supervisor, client: Client, seconds: float, monitor: Monitor | None = None) -> None:
+    """Wait, then cancel the task; with a `monitor` only until it is done. A process that ends on the way ends the demo."""
     from std_srvs.srv import Trigger
 
     begin = time.monotonic()
@@ -141,6 +142,9 @@ def let_run(supervisor: Supervisor, client: Client, seconds: float) -> None:
             shown = time.monotonic()
             _say(f"{time.monotonic() - begin:.0f} of {seconds:.0f} s")
         time.sleep(0.1)
+        if monitor is not None and monitor.success:
+            _say("done, as the simulator sees it")
+            break
     client.call(Trigger, "task/cancel", Trigger.Request())
 
 
@@ -166,8 +170,18 @@ def _prepare(options: argparse.Namespace, given: dict[str, str]) -> dict[str, st
     given.setdefault("record_folder", str(places.state() / "demo"))
     given.setdefault("rviz", "false")
     values = resolve(given)
+    options.given_instruction = bool(options.instruction)
+    options.instruction = options.instruction or instruction_of(values["scene"], int(values["seed"]))
     _check_disk(Path(values["record_folder"]), options.seconds * (options.episodes if options.record else 1))
     return values
+
+
+def instruction_of(scene: str, seed: int) -> str:
+    """What a simulated scene is about; a scene without a task is asked for anything."""
+    from reconvla_ros.sim.scenes import make
+
+    setup = make(scene, seed).setup
+    return setup.instruction if setup is not None else "put fruit in bowl"
 
 
 def main(words: list[str]) -> int:

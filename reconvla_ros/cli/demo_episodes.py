@@ -27,7 +27,7 @@ def _episode(
     """One episode: ready, record, task, label; returns its folder."""
     from std_srvs.srv import Trigger
 
-    from reconvla_ros.cli.demo import begin_task, let_run
+    from reconvla_ros.cli.demo import JUDGED, begin_task, let_run
     from reconvla_ros.srv import RecordStart, RecordStop
 
     client.call(Trigger, "arm/ready", Trigger.Request())
@@ -39,14 +39,30 @@ def _episode(
     if not answer.accepted:
         raise SetupError(f"the recorder refused: {answer.message}")
     begin_task(client, monitor, options.instruction, seconds)
-    let_run(supervisor, client, seconds)
+    let_run(supervisor, client, seconds, monitor)
+    judged = "success" if monitor.success else "failure"
+    outcome = judged if options.outcome == JUDGED else options.outcome
     if not wait_until(monitor.waiting, 10.0):
         raise SetupError(f"the arm did not come to rest: {monitor.why_not_ready()}")
-    done = client.call(RecordStop, "record/stop", RecordStop.Request(outcome=options.outcome), answer=120.0)
+    done = client.call(RecordStop, "record/stop", RecordStop.Request(outcome=outcome), answer=120.0)
     if not done.accepted:
         raise ReconVlaError(f"the recorder could not close the episode: {done.message}")
-    _say(f"{Path(answer.path).name}: {options.outcome}; {done.message}")
+    _say(f"{Path(answer.path).name}: {outcome}; {done.message}")
     return Path(answer.path)
+
+
+def _next_start(client: Client, options: argparse.Namespace) -> None:
+    """The next seed on the table; what is asked for follows it, unless it was given."""
+    from std_srvs.srv import Trigger
+
+    from reconvla_ros.cli.demo import instruction_of
+
+    answer = client.call(Trigger, "sim/next", Trigger.Request())
+    if not answer.success:
+        raise SetupError(f"the simulator has no next start: {answer.message}")
+    _, scene, _, seed = answer.message.split()
+    if not options.given_instruction:
+        options.instruction = instruction_of(scene, int(seed))
 
 
 def _row(folder: Path, verdict: Verdict) -> dict[str, Any]:
@@ -70,7 +86,9 @@ def run(options: argparse.Namespace, values: dict[str, str], seconds: float) -> 
         supervisor.start(describe(values))
         supervisor.wait_ready(90.0)
         wait_for_graph(monitor)
-        for _ in range(options.episodes):
+        for count in range(options.episodes):
+            if count:  # each from a start of its own
+                _next_start(client, options)
             folders.append(_episode(supervisor, client, monitor, options, seconds))
     rows = [_row(folder, verify(folder)) for folder in folders]
     for row in rows:

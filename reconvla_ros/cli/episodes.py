@@ -199,7 +199,7 @@ def _replay(options: argparse.Namespace) -> int:
     folder = store.root / name
     wanted = plan(reading.read(bag_file(folder), images=False))
     simulator = _sidecar(folder).parameters.get("simulator", {})
-    result = replay(wanted, options, (str(simulator.get("scene", "fruit")), str(simulator.get("seed", 0))))
+    result = replay(wanted, options, (str(simulator.get("scene", "fruit_in_bowl")), str(simulator.get("seed", 0))))
     _write_json(options.json, {"episode": name, **result})
     reasons = ", ".join(f"{reason} {count}" for reason, count in result["reasons"].items()) or "none"
     print(f"{name}: {result['targets']} targets in {result['seconds']:g} s; off the recorded path rms {result['rms_mm']:g} mm, "

@@ -14,6 +14,10 @@ COMMANDS = {
     "task": ("reconvla_ros.cli.task", "give, watch or cancel a task of a running graph"),
     "record": ("reconvla_ros.cli.record", "start, stop, discard or relabel an episode of a running graph"),
     "episodes": ("reconvla_ros.cli.episodes", "list, show, relabel, delete, verify, recover, replay what was recorded"),
+    "collect": (
+        "reconvla_ros.cli.collect",
+        "make demonstrations of the scripted expert in simulation, faster than real time",
+    ),
     "convert": ("reconvla_ros.cli.convert", "episodes to LeRobot v3 or to ReconVLA training samples"),
     "import": ("reconvla_ros.cli.import_data", "LeRobot v3 or BridgeData to ReconVLA training samples"),
     "teleop": ("reconvla_ros.cli.teleop", "steer the arm by hand: keyboard, gamepad, leader arm; record it"),

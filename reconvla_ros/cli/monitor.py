@@ -16,6 +16,7 @@ class Monitor:
 
     def __init__(self, client: Client) -> None:
         from diagnostic_msgs.msg import DiagnosticArray
+        from std_msgs.msg import Bool
 
         from reconvla_ros.msg import ArmStatus, PolicyStatus
 
@@ -25,6 +26,7 @@ class Monitor:
         self.stages: dict[str, list[float]] = {}  # [ms] per chunk
         self._last_chunk = -1
         self._moved = False
+        self.success = False  # what the simulator says of the task
         self.rss_mb: dict[str, float] = {}
         self.cpu_percent: dict[str, float] = {}
         self._stop = threading.Event()
@@ -33,11 +35,15 @@ class Monitor:
         client.listen(DiagnosticArray, "diagnostics", self._on_diagnostics)
         client.listen(ArmStatus, "arm/status", self._on_arm)
         client.listen(PolicyStatus, "policy/status", self._on_policy)
+        client.listen(Bool, "sim/success", self._on_success)
 
     def _on_diagnostics(self, message: Any) -> None:
         for status in message.status:
             entry = self.values.setdefault(status.hardware_id or status.name, {})
             entry.update({v.key: v.value for v in status.values})
+
+    def _on_success(self, message: Any) -> None:
+        self.success = bool(message.data)
 
     def _on_arm(self, message: Any) -> None:
         self.arm = message

@@ -55,20 +55,7 @@ class CameraNode(ManagedNode):
         stored = factory.calibration(self.config, self.get_name())
         if stored is not None:
             self.get_logger().info(f"where it sits: calibrated {stored.date}, {stored.residual_px:g} px left")
-        self._tf_static.publish(self._frames(parent, pose))
-
-    def _frames(self, parent: str, optical: Pose) -> TFMessage:
-        """parent -> <camera>_link -> <camera>_color_frame -> <camera>_color_optical_frame (realsense2_camera's chain)."""
-        name = self.get_name()
-        link = _compose(optical, _inverse(_OPTICAL_TO_BODY))
-        identity = Pose(np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]))
-        chain = (
-            (parent, f"{name}_link", link),
-            (f"{name}_link", f"{name}_color_frame", identity),
-            (f"{name}_color_frame", f"{name}_color_optical_frame", _OPTICAL_TO_BODY),
-        )
-        stamp = self.get_clock().now().nanoseconds
-        return TFMessage(transforms=[_transform(stamp, *entry) for entry in chain])
+        self._tf_static.publish(camera_frames(self.get_name(), parent, pose, self.get_clock().now().nanoseconds))
 
     def start(self) -> None:
         """Stream."""
@@ -113,6 +100,18 @@ class CameraNode(ManagedNode):
         values: dict[str, object] = {"source": self.config.source, **said.values}
         values["publish_ms_p50"] = round(float(np.median(recent)), 2) if recent else float("nan")
         return (WARN, said.warning, values) if said.warning else (OK, "", values)
+
+
+def camera_frames(name: str, parent: str, optical: Pose, stamp_ns: int) -> TFMessage:
+    """parent -> <camera>_link -> <camera>_color_frame -> <camera>_color_optical_frame (realsense2_camera's chain)."""
+    link = _compose(optical, _inverse(_OPTICAL_TO_BODY))
+    identity = Pose(np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]))
+    chain = (
+        (parent, f"{name}_link", link),
+        (f"{name}_link", f"{name}_color_frame", identity),
+        (f"{name}_color_frame", f"{name}_color_optical_frame", _OPTICAL_TO_BODY),
+    )
+    return TFMessage(transforms=[_transform(stamp_ns, *entry) for entry in chain])
 
 
 def _compose(a: Pose, b: Pose) -> Pose:

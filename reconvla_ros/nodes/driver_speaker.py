@@ -58,13 +58,16 @@ class DriverSpeaker:
     def run(self) -> None:
         """Publish until told to end."""
         while (result := self._results.get()) is not None:
-            now = time.monotonic_ns()
-            if result.state is not None and result.state.stamp_ns != self._spoken_stamp:
-                self._spoken_stamp = result.state.stamp_ns
-                self._say_state(result.state, result.tcp, now)
-            self._say_requests(result, now)
-            if self._core is not None and self._is_due("status", _STATUS_RATE, now):
-                self._status.publish(driver_convert.to_status(result, self._dry_run, self._core))
+            self.say(result, time.monotonic_ns())
+
+    def say(self, result: TickResult, now: int) -> None:
+        """Publish what is due of one tick at monotonic `now` [ns]."""
+        if result.state is not None and result.state.stamp_ns != self._spoken_stamp:
+            self._spoken_stamp = result.state.stamp_ns
+            self._say_state(result.state, result.tcp, now)
+        self._say_requests(result, now)
+        if self._core is not None and self._is_due("status", _STATUS_RATE, now):
+            self._status.publish(driver_convert.to_status(result, self._dry_run, self._core))
 
     def _say_state(self, state: ArmState, tcp: Pose | None, now: int) -> None:
         self._joints.publish(convert.to_joint_state(state))

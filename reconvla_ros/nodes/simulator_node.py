@@ -8,7 +8,12 @@ from __future__ import annotations
 import sys
 import threading
 
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+from tf2_msgs.msg import TFMessage
+
 from reconvla_ros.errors import ReconVlaError
+from reconvla_ros.nodes import qos, sim_convert
 from reconvla_ros.nodes.base import ERROR, OK, ManagedNode
 from reconvla_ros.nodes.process import run
 from reconvla_ros.sim import scenes
@@ -28,6 +33,10 @@ class SimulatorNode(ManagedNode):
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._error = ""
+        self._objects = self.publish_on(TFMessage, "sim/objects", qos.STATE)
+        self._success = self.publish_on(Bool, "sim/success", qos.STATE)
+        self._seed = self.config.seed
+        self.create_service(Trigger, "sim/next", self._on_next)
 
     def setup(self) -> None:
         """Build the world and join the bus."""
@@ -38,6 +47,8 @@ class SimulatorNode(ManagedNode):
         )
         self._arm = SimulatedArm(bus, scenes.make(config.scene, config.seed), options)
         self._arm.leader.hand = wave if config.hand == "wave" else None
+        if self._arm.world.director is not None:
+            self._arm.told = self._tell
         self.get_logger().info(
             f"simulated PiPER {config.firmware} on {bus.name}, scene {config.scene} seed {config.seed}"
         )
@@ -55,6 +66,24 @@ class SimulatorNode(ManagedNode):
         except ReconVlaError as error:
             self._error = str(error)
             self.get_logger().error(str(error))
+
+    def _on_next(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """The same task from the next seed; the arm stays where it is."""
+        if self._arm is None:
+            response.success, response.message = False, "the simulator is not configured"
+            return response
+        self._seed += 1
+        self._arm.load(scenes.make(self.config.scene, self._seed))
+        response.success, response.message = True, f"scene {self.config.scene} seed {self._seed}"
+        return response
+
+    def _tell(self, stamp_ns: int) -> None:
+        """In the arm's thread: where things are, and whether the task is done."""
+        if self._arm is None or self._arm.world.director is None:
+            return
+        objects, success = sim_convert.truth_of(self._arm.world.director, self._arm.world.data, stamp_ns)
+        self._objects.publish(objects)
+        self._success.publish(success)
 
     def stop(self) -> None:
         """Stop time."""

@@ -20,7 +20,8 @@ from reconvla_ros.policy.reconvla import ReconVlaPolicy, options_of
 from reconvla_ros.policy.scripted import ScriptedPolicy
 from reconvla_ros.policy.settings import PolicyConfig
 
-SCRIPTED = "scripted"
+SCRIPTED, EXPERT = "scripted", "expert"
+WITHOUT_WEIGHTS = (SCRIPTED, EXPERT)
 DEMO = "demo"
 HOME_VARIABLE = "RECONVLA_HOME"
 
@@ -82,6 +83,12 @@ def open_policy(
     """
     if config.policy == SCRIPTED:
         return ScriptedPolicy()
+    if config.policy == EXPERT:
+        # Its simulator, MuJoCo, is loaded for nobody else.
+        from reconvla_ros.policy.expert import ExpertPolicy, SharedTruth
+
+        truth = SharedTruth(f"udp_multicast:{config.sim_port}")
+        return ExpertPolicy(truth.setup, truth.things)
     torch.set_num_threads(config.threads)
     device = pick_device(config.device)
     dtype = pick_dtype(config.dtype, device)
@@ -108,7 +115,9 @@ def require_embodiment(contract: Contract, config: PolicyConfig) -> None:
 def describe(policy: Policy) -> dict[str, str]:
     """checkpoint, kind, contract digest, device and dtype of a policy, for its status."""
     if not isinstance(policy, ReconVlaPolicy):
-        return {"checkpoint": SCRIPTED, "kind": "unknown", "digest": "", "device": "cpu", "dtype": ""}
+        # The expert's steps are those of a PiPER's contract.
+        name, digest = (SCRIPTED, "") if isinstance(policy, ScriptedPolicy) else (EXPERT, Contract().digest)
+        return {"checkpoint": name, "kind": "unknown", "digest": digest, "device": "cpu", "dtype": ""}
     model = policy.loaded.model
     return {
         "checkpoint": str(policy.loaded.folder),

@@ -17,7 +17,7 @@ from reconvla_ros.errors import ReconVlaError
 from reconvla_ros.model.checkpoint import Hooks, Loading, list_tensors
 from reconvla_ros.model.hub import is_hub_id
 from reconvla_ros.model.model import pick_device, pick_dtype
-from reconvla_ros.policy.factory import DEMO, SCRIPTED, contract_of, describe, open_policy
+from reconvla_ros.policy.factory import DEMO, WITHOUT_WEIGHTS, contract_of, describe, open_policy
 from reconvla_ros.policy.protocol import Policy
 from reconvla_ros.policy.settings import PolicyConfig
 
@@ -28,7 +28,7 @@ def precheck(config: PolicyConfig) -> None:
     Raises:
         ConfigError, CheckpointError, ContractError: as `open_policy` would say it later.
     """
-    if config.policy == SCRIPTED:
+    if config.policy in WITHOUT_WEIGHTS:
         return
     pick_dtype(config.dtype, pick_device(config.device))
     if config.checkpoint == DEMO or is_hub_id(config.checkpoint):

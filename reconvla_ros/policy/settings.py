@@ -18,7 +18,11 @@ PREFIXES = ("auto", "off")
 class PolicyConfig:
     """See each parameter's description."""
 
-    policy: str = param("reconvla", "the model, or a small circle without weights", options=("reconvla", "scripted"))
+    policy: str = param(
+        "reconvla", "the model; a small circle without weights; in sim the expert that knows where things are",
+        options=("reconvla", "scripted", "expert"),
+    )  # fmt: skip
+    sim_port: int = param(43113, "UDP port of the simulated CAN bus, for the expert", low=1024, high=65535)
     checkpoint: str = param("demo", "folder, or owner/name[@revision] of the hub; 'demo' = random weights, made here")
     contract: str = param("", "for a checkpoint without its own: a shipped one (calvin) or a file; empty = its own")
     stitch: str = param("contract", "stitch heights: of the contract, 173/161 or 167/167", options=tuple(STITCHES))

@@ -115,9 +115,6 @@ def read(file: Path, *, images: bool = True, rates: Mapping[str, float] | None =
         RecordingError: it cannot be read to its end.
     """
     contents, factory = Contents(), DecoderFactory()
-    audit = Auditor(IMAGES if images else (), STATES, COLORS[:2] if images else ())
-    for topic, rate in (rates or {}).items():
-        audit.expect(topic, rate)
     with readable(file), file.open("rb") as stream:
         reader = make_reader(stream, validate_crcs=True)
         summary = reader.get_summary()
@@ -128,6 +125,11 @@ def read(file: Path, *, images: bool = True, rates: Mapping[str, float] | None =
             contents.types[name] = schema.name if schema is not None else ""
             if schema is None or not schema.data:
                 contents.undefined.append(name)
+        # Depth that was not to be recorded has no channel; the recorder declares what it wants before anything comes.
+        watched = [topic for topic in IMAGES if topic in COLORS or topic in contents.types] if images else []
+        audit = Auditor(watched, STATES, COLORS[:2] if images else ())
+        for topic, rate in (rates or {}).items():
+            audit.expect(topic, rate)
         topics = None if images else [
             c.topic for c in summary.channels.values() if contents.types[relative(c.topic)] != "sensor_msgs/msg/Image"
         ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from reconvla_ros.sim import frames
@@ -21,6 +22,7 @@ from reconvla_ros.sim.world import World
 PERIOD = 0.005  # [s] one cycle: 200 Hz
 STEPS = 2  # time steps of the world in a cycle
 SLOW_EVERY = 5  # cycles: 40 Hz
+TELL_EVERY = 10  # cycles between two tellings of the truth about the scene: 20 Hz
 CATCH_UP = 10  # cycles of physics made up for at most when the loop was held up; time beyond that is lost
 
 
@@ -40,6 +42,9 @@ class SimulatedArm:
     Use as a context manager, or call `close`. `run` is real time; `cycle` advances by hand, for tests. It can be made to
     fail: see `faults` and `fault_channel.py`.
 
+    Attributes:
+        told: called in the thread of the cycles, 20 times a second, with the stamp [ns] of what the world is then.
+
     Raises:
         BusError: the bus cannot be opened, or another arm is on it (the message names the port).
     """
@@ -50,17 +55,35 @@ class SimulatedArm:
         self.leader = LeaderMode(self.firmware.options.leader)
         self.world = World(scene)
         self.stats = LoopStats()
+        self._next: World | None = None
+        self.told: Callable[[int], None] | None = None
         self._faults = HEALTHY
         self._sensed = self.world.sensed()
-        model = self.world.model
-        identity = Identity(scene.name, scene.seed, scene.digest, model.nq, model.nv)
-        self._writer = StateWriter(path_for(config.name), identity)
+        self._writer = self._open_state()
         try:
             self._bus = FaultyBus(ArmBus(config))
         except BaseException:
             self._writer.close()
             raise
         self._channel = FaultChannel(config.name)
+
+    def _open_state(self) -> StateWriter:
+        scene, model = self.world.scene, self.world.model
+        identity = Identity(scene.name, scene.seed, scene.digest, model.nq, model.nv)
+        return StateWriter(path_for(self.config.name), identity)
+
+    def load(self, scene: Scene) -> None:
+        """Put another scene on the table; the arm stays as it is. From any thread; in effect with the next cycle.
+
+        Cameras see the shared state end, and find the new one.
+        """
+        self._next = World(scene)
+
+    def _swap(self, world: World) -> None:
+        old, self.world = self.world, world
+        world.take_arm(old)
+        self._writer.close()
+        self._writer = self._open_state()
 
     def __enter__(self) -> SimulatedArm:
         return self
@@ -106,13 +129,17 @@ class SimulatedArm:
     def cycle(self, steps: int = 1) -> None:
         """Take what came in, advance `steps` cycles of 5 ms, send the feedback of the last one, publish the state."""
         self._channel.serve(self._take_faults)
+        if self._next is not None:
+            world, self._next = self._next, None
+            self._swap(world)
         faults = self._bus.faults = self._faults
         self.firmware.suffer(faults)
         for can_id, data in self._bus.received():
             standby = not self.firmware.word.ctrl_mode and not any(m.enabled for m in self.firmware.motors)
             if not self.leader.takes(can_id, data, standby):
                 self.firmware.receive(can_id, data)
-        before = self.stats.cycles // SLOW_EVERY
+        before_all = self.stats.cycles
+        before = before_all // SLOW_EVERY
         for _ in range(steps):
             if self.leader.active:
                 drive = self.leader.drive(self.world.time, self._sensed)
@@ -123,7 +150,10 @@ class SimulatedArm:
         self.stats.cycles += steps
         self.stats.wakes += 1
         data = self.world.data
-        self._writer.publish(time.time_ns(), self.world.time, data.qpos, data.qvel)
+        stamp = time.time_ns()
+        self._writer.publish(stamp, self.world.time, data.qpos, data.qvel)
+        if self.told is not None and self.stats.cycles // TELL_EVERY != before_all // TELL_EVERY:
+            self.told(stamp)
         self.firmware.sensed = self._sensed
         self._send(self.stats.cycles // SLOW_EVERY != before)
 

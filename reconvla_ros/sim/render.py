@@ -93,7 +93,7 @@ class Renderer:
         self._option, self._perturb = mujoco.MjvOption(), mujoco.MjvPerturb()
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
-        self._camera.fixedcamid = model.camera(camera).id
+        self._number = int(model.camera(camera).id)
         extent = float(model.stat.extent)
         near, self._far = float(model.vis.map.znear) * extent, float(model.vis.map.zfar) * extent
         # The depth buffer is reversed: distance = near / (1 - (1 - z) (1 - near / far)); here in mm as a / (b + c z).
@@ -102,11 +102,17 @@ class Renderer:
         self._z = np.empty((height, width), np.float32)
         self._flipped = np.empty((height, width, 3), np.uint8)
 
-    def render(self, data: Any) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+    def intrinsics_of(self, camera: str) -> CameraIntrinsics:
+        """Of another camera of the model, at this size. Errors as `intrinsics`."""
+        return intrinsics(self._model, camera, self._rect.width, self._rect.height)
+
+    def render(self, data: Any, camera: str = "") -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
         """Colour (H, W, 3) uint8 RGB and depth (H, W) uint16 [mm], 0 where nothing is nearer than the far plane.
 
+        `camera`: another of the model than the one it was made for.
         `data` needs current kinematics (`mj_kinematics`, `mj_camlight`). New arrays each time.
         """
+        self._camera.fixedcamid = int(self._model.camera(camera).id) if camera else self._number
         mujoco.mjv_updateScene(
             self._model, data, self._option, self._perturb, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
         )

@@ -7,27 +7,22 @@ multisampling. Table top at z = 0, the plane the arm stands on. [m], [kg], base_
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import cos, pi, radians, sin
+from math import radians
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from reconvla_ros.errors import ConfigError, choices
-from reconvla_ros.sim import arm_mjcf
+from reconvla_ros.sim import arm_mjcf, looks, tasks
 from reconvla_ros.sim.board_picture import board_png, marker_png
 
 TIMESTEP = 0.0025  # [s]
 CAMERAS = ("camera_base", "camera_wrist")
+DEFAULT = "fruit_in_bowl"
+SCENES = (*tasks.TASKS, "empty", "calibration")
 BASE_CAMERA = ((0.90, 0.25, 0.54), (0.24, -0.05, 0.085), 42.0)  # eye, looked-at point, vertical field of view [deg]
-FRUIT_REGION = ((0.14, 0.44), (-0.15, 0.15))  # x, y where fruit is put: reachable from above
-FRUIT_GAP = 0.105  # [m] between centres, so that an open gripper fits between two
-BOWL_GAP = 0.16  # [m] between the centres of fruit and bowl: rim and half a banana
 TABLE, PLANKS = (0.28, 0.48, 0.62), 8  # middle in x, half length in x and in y; planks along x
-BOWL_AT, BOWL_SPREAD = (0.26, -0.26), (0.03, 0.02)
-BOWL = (0.058, 0.09, 0.05, 0.004)  # radius of the foot and of the rim, height, wall
-BOWL_SIDES = 16
 
 # Scene `calibration`: a ChArUco board (columns, rows, square [m], marker [m], dictionary; the defaults of
 # calibration/board.py), where its centre lies (x, y [m], yaw [rad]), and single markers glued to the table (number, x, y).
@@ -37,13 +32,6 @@ SHEET = 0.0005  # [m] half thickness of a sheet with markers
 BUMP = (0.02, radians(3.0))  # [m], [rad] most by which each axis of a camera is off nominal there, from seed 1 on
 
 _CONTACT = 'condim="6" solref="0.005 1" solimp="0.9 0.99 0.001"'
-# name, shape, size, mass, colour
-FRUIT = (
-    ("orange", "sphere", "0.03", 0.11, "0.95 0.50 0.08 1"),
-    ("lime", "ellipsoid", "0.034 0.025 0.025", 0.08, "0.42 0.72 0.16 1"),
-    ("banana", "capsule", "0.017 0.045", 0.10, "0.96 0.82 0.16 1"),
-)
-_FRUIT_HEIGHT = {"orange": 0.03, "lime": 0.025, "banana": 0.017}
 
 
 @dataclass(frozen=True)
@@ -54,6 +42,7 @@ class Scene:
     seed: int
     mjcf: str
     assets: dict[str, bytes] = field(default_factory=dict, repr=False, hash=False)  # files that the MJCF names
+    setup: tasks.Setup | None = field(default=None, repr=False)  # of a task; None where there is nothing to do
 
     @property
     def digest(self) -> str:
@@ -61,22 +50,34 @@ class Scene:
         return hashlib.sha256(b"".join((self.mjcf.encode(), *self.assets.values()))).hexdigest()
 
 
-def make(name: str = "fruit", seed: int = 0, gripper_opening: float = 0.07) -> Scene:
-    """Build a scene of `SCENES`; `gripper_opening` is the full total opening of the gripper [m].
+def make(name: str = DEFAULT, seed: int = 0, gripper_opening: float = 0.07) -> Scene:
+    """Build a scene: `empty`, `calibration`, or a task of `tasks.py` with its variants (`fruit_in_bowl+unseen`).
+
+    Args:
+        gripper_opening: full total opening of the gripper [m].
 
     Raises:
-        ConfigError: no such scene, or a seed that is negative.
+        ConfigError: no such scene or variant, or a seed that is negative.
     """
-    if name not in SCENES:
-        raise ConfigError(f"scene: {choices(name, SCENES)}")
     if seed < 0:
         raise ConfigError(f"seed: must be >= 0, got {seed}")
     if name == "calibration":
         return _calibration_scene(seed, gripper_opening)
-    return Scene(name, seed, _document(SCENES[name](np.random.default_rng(seed)), gripper_opening))
+    if name == "empty":
+        return Scene(name, seed, _document("", gripper_opening))
+    if name.split("+")[0] not in tasks.TASKS:
+        raise ConfigError(f"scene: {choices(name.split('+')[0], SCENES)}")
+    setup = tasks.setup(name, seed)
+    look = looks.draw(seed) if "looks" in setup.variants else looks.PLAIN
+    text = _document(setup.bodies, gripper_opening, look)
+    # The cameras of a drawn look sit a little elsewhere than tf says, as after a bump.
+    if look.bump is not None:
+        for pose in (_base_camera_pose(), arm_mjcf.WRIST_CAMERA.split(" fovy")[0]):
+            text = text.replace(pose, _bumped(seed, pose, look.bump))
+    return Scene(name, seed, text, setup=setup)
 
 
-def mjcf(seed: int = 0, name: str = "fruit") -> str:
+def mjcf(seed: int = 0, name: str = DEFAULT) -> str:
     """The MJCF text of a scene, to look at in any MuJoCo viewer."""
     return make(name, seed).mjcf
 
@@ -94,7 +95,7 @@ def _base_camera_pose() -> str:
     return f'pos="{eye[0]} {eye[1]} {eye[2]}" xyaxes="{camera_axes(eye, at)}"'
 
 
-def _document(objects: str, opening: float) -> str:
+def _document(objects: str, opening: float, look: looks.Look = looks.PLAIN) -> str:
     fovy = BASE_CAMERA[2]
     return f"""<mujoco model="reconvla_piper">
   <compiler angle="radian" autolimits="true"/>
@@ -105,7 +106,7 @@ def _document(objects: str, opening: float) -> str:
     <global offwidth="640" offheight="480" fovy="45"/>
     <quality shadowsize="0" offsamples="0" numslices="24" numstacks="14" numquads="1"/>
     <map znear="0.01" zfar="4" force="0.01"/>
-    <headlight ambient="0.42 0.42 0.44" diffuse="0.28 0.28 0.28" specular="0.05 0.05 0.05"/>
+    {look.headlight}
   </visual>
   <statistic extent="1" center="0.25 0 0.2"/>
   <default>
@@ -116,17 +117,10 @@ def _document(objects: str, opening: float) -> str:
   <asset>
     <material name="shell" rgba="0.90 0.91 0.93 1" specular="0.3" shininess="0.4"/>
     <material name="dark" rgba="0.20 0.21 0.24 1" specular="0.3" shininess="0.4"/>
-    <material name="plank0" rgba="0.72 0.57 0.42 1" specular="0.05"/>
-    <material name="plank1" rgba="0.69 0.54 0.39 1" specular="0.05"/>
-    <material name="plank2" rgba="0.74 0.60 0.45 1" specular="0.05"/>
-    <material name="trim" rgba="0.50 0.37 0.26 1" specular="0.05"/>
-    <material name="wall" rgba="0.80 0.82 0.83 1" specular="0"/>
-    <material name="floor" rgba="0.62 0.66 0.70 1" specular="0"/>
-    <material name="glaze" rgba="0.25 0.45 0.75 1" specular="0.5" shininess="0.6"/>
+    {look.materials}
   </asset>
   <worldbody>
-    <light directional="true" pos="0.5 0.6 1.5" dir="-0.3 -0.45 -1" diffuse="0.55 0.54 0.50" specular="0.25 0.25 0.25"
-           castshadow="false"/>
+    {look.light}
     <geom name="table" class="thing" type="box" pos="{TABLE[0]} 0 -0.02" size="{TABLE[1]} {TABLE[2]} 0.02" group="3"
           friction="0.8 0.01 0.002"/>
     <camera name="camera_base" {_base_camera_pose()} fovy="{fovy}"/>
@@ -162,54 +156,6 @@ def _room() -> str:
     )
 
 
-def _bowl(x: float, y: float) -> str:
-    foot, rim, height, wall = BOWL
-    lean = np.arctan2(rim - foot, height)
-    length = np.hypot(rim - foot, height)
-    middle, chord = (foot + rim) / 2, 2 * rim * np.tan(pi / BOWL_SIDES)
-    look = 'class="thing" material="glaze" friction="0.6 0.005 0.0001"'
-    parts = [f'<geom {look} type="cylinder" pos="0 0 {wall / 2}" size="{foot + 0.002:.6g} {wall / 2}" mass="0.09"/>']
-    for k in range(BOWL_SIDES):
-        turn = 2 * pi * k / BOWL_SIDES
-        parts.append(
-            f'<geom {look} type="box" pos="{middle * cos(turn):.6g} {middle * sin(turn):.6g} {height / 2:.6g}" '
-            f'size="{wall / 2} {chord / 2:.6g} {length / 2:.6g}" mass="0.01" '
-            f'xyaxes="{cos(lean) * cos(turn):.6g} {cos(lean) * sin(turn):.6g} {-sin(lean):.6g} '
-            f'{-sin(turn):.6g} {cos(turn):.6g} 0"/>'
-        )
-    return f'<body name="bowl" pos="{x:.6g} {y:.6g} 0"><freejoint name="bowl"/>{"".join(parts)}</body>'
-
-
-def _fruit(name: str, x: float, y: float, yaw: float) -> str:
-    _, kind, size, mass, rgba = next(f for f in FRUIT if f[0] == name)
-    turn = f'xyaxes="{cos(yaw):.6g} {sin(yaw):.6g} 0 {-sin(yaw):.6g} {cos(yaw):.6g} 0"'
-    lying = 'quat="0.70710678 0 0.70710678 0"' if kind == "capsule" else ""
-    return (
-        f'<body name="{name}" pos="{x:.6g} {y:.6g} {_FRUIT_HEIGHT[name]}" {turn}><freejoint name="{name}"/>'
-        f'<geom class="thing" name="{name}" type="{kind}" size="{size}" mass="{mass}" rgba="{rgba}" {lying} '
-        'friction="0.8 0.01 0.002"/></body>'
-    )
-
-
-def _fruit_scene(rng: np.random.Generator) -> str:
-    bowl = [c + float(rng.uniform(-s, s)) for c, s in zip(BOWL_AT, BOWL_SPREAD, strict=True)]
-    (x0, x1), (y0, y1) = FRUIT_REGION
-    places: list[tuple[float, float]] = []
-    while len(places) < len(FRUIT):
-        new = float(rng.uniform(x0, x1)), float(rng.uniform(y0, y1))
-        free = all(np.hypot(new[0] - p[0], new[1] - p[1]) >= FRUIT_GAP for p in places)
-        if free and np.hypot(new[0] - bowl[0], new[1] - bowl[1]) >= BOWL_GAP:
-            places.append(new)
-        elif rng.random() < 0.02:  # a layout that leaves no room for the next one is begun again
-            places.clear()
-    fruit = "".join(_fruit(f[0], *p, float(rng.uniform(-pi, pi))) for f, p in zip(FRUIT, places, strict=True))
-    return fruit + _bowl(*bowl)
-
-
-def _empty_scene(_rng: np.random.Generator) -> str:
-    return ""
-
-
 def _sheet(name: str, texture: str, half: tuple[float, float], x: float, y: float, yaw: float) -> str:
     return (
         f'<body name="{name}" pos="{x} {y} {SHEET + 0.0002}" euler="0 0 {yaw}" mocap="true">'
@@ -217,7 +163,7 @@ def _sheet(name: str, texture: str, half: tuple[float, float], x: float, y: floa
     )
 
 
-def _board_scene(_rng: np.random.Generator) -> str:
+def _board_scene() -> str:
     columns, rows, square = BOARD[:3]
     paper = f'<geom class="looks" type="box" pos="0 0 {-1.5 * SHEET}" size="0.1485 0.105 {SHEET / 2}" rgba="1 1 1 1"/>'
     board = _sheet("board", "board", (columns * square / 2, rows * square / 2), *BOARD_AT).replace(
@@ -227,12 +173,12 @@ def _board_scene(_rng: np.random.Generator) -> str:
     return board + "".join(_sheet(f"marker{n}", f"marker{n}", (half, half), x, y, 0.0) for n, x, y in MARKERS)
 
 
-def _bumped(seed: int, pose: str) -> str:
-    """A camera's `pos` and `xyaxes` moved by up to BUMP along and about each axis."""
+def _bumped(seed: int, pose: str, bump: tuple[float, float] = BUMP) -> str:
+    """A camera's `pos` and `xyaxes` moved by up to `bump` [m], [rad] along and about each axis."""
     rng = np.random.default_rng((seed, len(pose)))
     position, axes = (np.array(part.split(), dtype=float) for part in pose.split('"')[1:4:2])
-    turned = Rotation.from_rotvec(rng.uniform(-BUMP[1], BUMP[1], 3)).apply(axes.reshape(2, 3)).ravel()
-    numbers = (position + rng.uniform(-BUMP[0], BUMP[0], 3), turned)
+    turned = Rotation.from_rotvec(rng.uniform(-bump[1], bump[1], 3)).apply(axes.reshape(2, 3)).ravel()
+    numbers = (position + rng.uniform(-bump[0], bump[0], 3), turned)
     pos, xyaxes = (" ".join(f"{v:.9g}" for v in part) for part in numbers)
     return f'pos="{pos}" xyaxes="{xyaxes}"'
 
@@ -245,16 +191,9 @@ def _calibration_scene(seed: int, opening: float) -> Scene:
         f'<material name="{name}" texture="{name}" texuniform="false" specular="0.02"/>'
         for name in textures
     )
-    text = _document(_board_scene(np.random.default_rng(seed)), opening).replace("</asset>", f"{assets}</asset>")
+    text = _document(_board_scene(), opening).replace("</asset>", f"{assets}</asset>")
     if seed:
         wrist = arm_mjcf.WRIST_CAMERA.split(" fovy")[0]
         for pose in (_base_camera_pose(), wrist):
             text = text.replace(pose, _bumped(seed, pose))
     return Scene("calibration", seed, text, {f"{name}.png": data for name, data in textures.items()})
-
-
-SCENES: dict[str, Callable[[np.random.Generator], str]] = {
-    "fruit": _fruit_scene,
-    "empty": _empty_scene,
-    "calibration": _board_scene,
-}

@@ -11,7 +11,7 @@ from reconvla_ros.config import param
 class SimulatorConfig:
     """What is simulated, and how its arm differs from the next."""
 
-    scene: str = param("fruit", "scene on the table")
+    scene: str = param("fruit_in_bowl", "empty, calibration, or a task with variants: fruit_in_bowl+unseen")
     seed: int = param(0, "seed of the places of the objects", low=0, high=2**31 - 1)
     sim_port: int = param(43113, "UDP port of the simulated CAN bus", low=1024, high=65535)
     firmware: str = param("S-V1.8-5", "firmware version the arm reports")

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from reconvla_ros.sim import arm_mjcf
 from reconvla_ros.sim.arm_io import Drive, Sensed, Servo
+from reconvla_ros.sim.director import Director
 from reconvla_ros.sim.engine import mujoco
 from reconvla_ros.sim.mit import MitTarget
 from reconvla_ros.sim.scenes import Scene
@@ -33,6 +34,7 @@ class World:
         self._servo: list[Servo] | None = None
         self._carries: Float = np.zeros(6)
         self._finger_effort = -1.0
+        self.director = None if scene.setup is None else Director(self.model, scene.setup)
         mujoco.mj_forward(self.model, self.data)
 
     @property
@@ -51,6 +53,8 @@ class World:
         for j, target in enumerate(drive.mit):
             if target is not None and drive.servo[j] == Servo.TORQUE:
                 self._torque(j, target)
+        if self.director is not None:
+            self.director.before_step(self.data)
         mujoco.mj_step(self.model, self.data, steps)
 
     def _torque(self, j: int, target: MitTarget) -> None:
@@ -88,6 +92,12 @@ class World:
     def body_position(self, name: str) -> Float:
         """Where a body is [m] (3,), base_link."""
         return np.array(self.data.body(name).xpos)
+
+    def take_arm(self, other: World) -> None:
+        """Have the arm as it is in `other`: joints, fingers, and time."""
+        self.data.qpos[:8], self.data.qvel[:8] = other.data.qpos[:8], other.data.qvel[:8]
+        self.data.time = other.data.time
+        mujoco.mj_forward(self.model, self.data)
 
     def set_joints(self, position: Float) -> None:
         """Put the arm at `position` (6,) [rad] at once, at rest."""

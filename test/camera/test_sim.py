@@ -25,7 +25,7 @@ class Simulator:
     """Publishes the state of a scene, as the simulated arm does, at 200 Hz from a thread."""
 
     def __init__(self, path: Path, opening: float = 0.07):
-        self.scene, self.path = make("fruit", 1, opening), path
+        self.scene, self.path = make("fruit_in_bowl", 1, opening), path
         self.world = World(self.scene)
         self.world.set_joints(READY)
         self.stamps: set[int] = set()
@@ -131,7 +131,7 @@ def test_the_picture_follows_the_state(simulator: Simulator) -> None:
 
 def test_another_scene_is_refused(simulator: Simulator) -> None:
     with pytest.raises(CameraError, match=r"seed 2, but the simulator .* seed 1"):
-        SimCamera("camera_base", simulator.path, make("fruit", 2)).open()
+        SimCamera("camera_base", simulator.path, make("fruit_in_bowl", 2)).open()
 
 
 def test_the_large_gripper_is_recognised(tmp_path: Path) -> None:

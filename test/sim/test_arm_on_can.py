@@ -128,3 +128,22 @@ def test_a_bus_in_use_is_refused_and_nothing_is_left(config: BusConfig) -> None:
     task.stop()
     other.shutdown()
     assert not path_for(config.name).exists()
+
+
+def test_another_scene_is_put_under_the_arm_that_stays(config: BusConfig, host: can.BusABC) -> None:
+    with SimulatedArm(config, make("fruit_in_bowl", 1)) as arm:
+        told: list[int] = []
+        arm.told = told.append
+        send(host, frames.ENABLE, motor=7, code=2)
+        for _ in range(40):
+            arm.cycle()
+        assert len(told) == 4  # 20 Hz
+        reader, joints, then = StateReader(path_for(config.name)), arm.world.sensed().position, arm.world.time
+        arm.load(make("fruit_in_bowl", 2))
+        for _ in range(20):
+            arm.cycle()
+        assert reader.closed
+        assert StateReader(path_for(config.name)).identity.digest == make("fruit_in_bowl", 2).digest
+        np.testing.assert_allclose(arm.world.sensed().position, joints, atol=1e-3)
+        assert arm.world.time > then
+        assert arm.firmware.motors[0].enabled
