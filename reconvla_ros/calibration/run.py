@@ -9,10 +9,11 @@ import numpy as np
 
 from reconvla_ros.arm.kinematics import Kinematics
 from reconvla_ros.calibration.board import BoardSpec
+from reconvla_ros.calibration.closed_form import Problem
 from reconvla_ros.calibration.detect import Detector
 from reconvla_ros.calibration.geometry import apart, board_poses, rms
 from reconvla_ros.calibration.landmarks import Landmark, locate
-from reconvla_ros.calibration.solve import Problem, Solution, covariance, solve
+from reconvla_ros.calibration.solve import Solution, covariance, solve
 from reconvla_ros.calibration.views import BASE, HELD, Sighting, Views, sight, turn_spread
 from reconvla_ros.errors import CalibrationError
 from reconvla_ros.types import Float

@@ -7,6 +7,7 @@ import pytest
 from calibration_cases import CAMERAS, make
 
 from reconvla_ros.calibration import solve as s
+from reconvla_ros.calibration.closed_form import Problem, begin
 from reconvla_ros.calibration.detect import Corners
 from reconvla_ros.calibration.geometry import apart
 from reconvla_ros.calibration.views import HELD, Sighting
@@ -33,7 +34,7 @@ def test_without_noise_every_camera_is_exact(places: tuple[str, ...], cameras: t
 
 def test_slopes_are_the_derivative_of_the_residuals() -> None:
     problem, _, _ = make(3, ("table", HELD), noise=0.3)
-    fit = s._Fit(problem, *s.begin(problem), list(problem.sightings), with_scale=True)
+    fit = s._Fit(problem, *begin(problem), list(problem.sightings), with_scale=True)
     at = np.random.default_rng(0).normal(0.0, 0.02, fit.size)
     numeric = np.array([
         (fit.flat(at + 1e-6 * e) - fit.flat(at - 1e-6 * e)) / 2e-6 for e in np.eye(fit.size)
@@ -59,7 +60,7 @@ def test_an_outlier_is_left_out_and_does_no_harm() -> None:
     sightings = [shifted if x is bad else x for x in problem.sightings]
     # one corner of another picture, as on the edge of a finger
     sightings[8].corners.pixels[3] += 8.0
-    solution = s.solve(s.Problem(problem.cameras, problem.flanges, problem.grid, sightings))
+    solution = s.solve(Problem(problem.cameras, problem.flanges, problem.grid, sightings))
     assert solution.dropped == [shifted]
     assert any(len(u.corners.ids) == 14 for u in solution.used)
     for camera, true in CAMERAS.items():

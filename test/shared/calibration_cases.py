@@ -9,10 +9,10 @@ from scipy.spatial.transform import Rotation
 
 from reconvla_ros.arm.kinematics import Kinematics
 from reconvla_ros.calibration.board import BoardSpec
+from reconvla_ros.calibration.closed_form import Problem
 from reconvla_ros.calibration.detect import Corners
 from reconvla_ros.calibration.geometry import inverse, project
 from reconvla_ros.calibration.planner import SPAN
-from reconvla_ros.calibration.solve import Problem
 from reconvla_ros.calibration.views import BASE, HELD, CameraFacts, Moment, Sighting, Views
 from reconvla_ros.types import CameraIntrinsics, Float
 
