@@ -189,6 +189,7 @@ def test_a_bare_interpreter_is_enough(tmp_path: Path) -> None:
         cwd=Path(__file__).parents[2],
     )
     assert done.returncode in (0, 1), done.stderr  # 1: a bound of speed, which a tiny network does not keep
+    assert path.is_file(), done.stderr  # a module that wants more than a GPU machine has ends with 1 too
     written = json.loads(path.read_text())
     assert written["B1"]["ratio"] > 0 and written["B5"]["ratio"] == 1.0
     assert written["B15"]["skipped"] == "needs scipy: pip install scipy"  # the worker turns poses with it
