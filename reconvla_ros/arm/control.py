@@ -71,6 +71,11 @@ class DriverCore:
         """Whether the commanded motion is over."""
         return self._motion.arrived
 
+    @property
+    def broken_off(self) -> bool:
+        """Whether the last way home or to the ready position was ended by a stop or a fault."""
+        return self._pursuit.broken_off
+
     def accept_chunk(self, chunk: ActionChunk, now_mono_ns: int, now_ros_ns: int) -> Accepted:
         """Take a chunk of the running task, or count why not."""
         with self._lock:
@@ -96,20 +101,18 @@ class DriverCore:
     def _not_ready(self) -> Accepted | None:
         if self._result is None:
             return Accepted(False, "not_ready", "the driver has not heard the arm yet")
-        decision, refusal = self._result.decision, self.preflight.refusal
-        if self.stop_latched or self._powering:
-            return Accepted(False, "not_ready", "a stop is latched" if self.stop_latched else "the motors get power")
+        decision, refusal, latched = self._result.decision, self.preflight.refusal, self.stop_latched
+        if latched or self._powering:
+            return Accepted(False, "not_ready", "a stop is latched" if latched else "the motors get power")
         if not decision.may_move:
             return Accepted(False, "not_ready", f"the driver is {decision.state.value}: {decision.reason}")
         return Accepted(False, "preflight", refusal) if refusal else None
 
     def _anchored(self, chunk: ActionChunk) -> Accepted | None:
         """The leash of relative actions: they were integrated from where the TCP was at the stamp."""
-        off = self._history.off(chunk.stamp_ns, chunk.anchor.position)
-        if off <= self._config.anchor_leash:
-            return None
-        words = f"anchored {off:.3f} m off, allowed {self._config.anchor_leash:g}"
-        return Accepted(False, "anchor", f"chunk {chunk.sequence}: {words}")
+        off, allowed = self._history.off(chunk.stamp_ns, chunk.anchor.position), self._config.anchor_leash
+        words = f"chunk {chunk.sequence}: anchored {off:.3f} m off, allowed {allowed:g}"
+        return None if off <= allowed else Accepted(False, "anchor", words)
 
     def set_task(self, task_id: str | None) -> None:
         """Take chunks of this task only; None holds. A task asks for the lease on behalf of the policy."""
@@ -176,9 +179,8 @@ class DriverCore:
             if result is None or result.state is None or not result.report.gripper_enabled:
                 return False, "the gripper has no power; pull it open by hand"
             self.stop("arm/release was called")
-            if self._motion.reference is None and (
-                why := self._motion.anchor(result.state.position, result.state.gripper)
-            ):
+            unset = self._motion.reference is None
+            if unset and (why := self._motion.anchor(result.state.position, result.state.gripper)):
                 return False, f"stopped; {why[1]}"
             self._motion.set_gripper(self.limits.gripper_range)
             return True, "stopped; the gripper opens. arm/clear_stop when everyone is clear"

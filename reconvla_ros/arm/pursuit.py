@@ -37,6 +37,7 @@ class Pursuit:
         self.trail = Trail()
         self._retrace: Retrace | None = None
         self._errand = False  # a joint goal of the driver itself; it ends when the motion has arrived
+        self.broken_off = False  # the last errand was ended by a stop or a fault
 
     def follow(self, state: ArmState, now_mono_ns: int) -> None:
         """Turn what the holder of the lease asks for into the goal; without a request decelerate and hold."""
@@ -62,7 +63,7 @@ class Pursuit:
         filtered = self._away(state) or self._motion.set_joints(np.array(position), None)
         self._count(filtered.verdict, filtered.reason)
         if filtered.verdict is not Verdict.REFUSED:
-            self.asked, self._errand = Asked(None, filtered), True
+            self.asked, self._errand, self.broken_off = Asked(None, filtered), True, False
         return filtered
 
     @property
@@ -116,6 +117,7 @@ class Pursuit:
 
     def freeze(self) -> None:
         """Forget every request; the target stays where it was sent last."""
+        self.broken_off |= self._errand
         self.drop()
         self._motion.freeze()
 

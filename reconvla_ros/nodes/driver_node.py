@@ -33,7 +33,8 @@ from reconvla_ros.safety.filter import Verdict
 from reconvla_ros.safety.supervisor import State
 from reconvla_ros.task.chunk_player import Accepted
 
-_HALT = 2.0  # [s] for the last deceleration
+_HALT = 2.0  # [s] for the last deceleration, and for power to show
+_WAY = 30.0  # [s] to the ready position
 
 
 class DriverNode(ManagedNode):
@@ -95,13 +96,18 @@ class DriverNode(ManagedNode):
                 threading.Thread(target=self._get_ready, args=(self._core,), name="ready", daemon=True).start()
 
     def _get_ready(self, core: DriverCore) -> None:
-        """Ask until the motors' power shows in the feedback."""
-        end, message = time.monotonic() + _HALT, ""
-        while time.monotonic() < end:
-            done, message = core.ready()
-            if done:
-                return
+        """Ask until the motors' power shows in the feedback, and again when a passing fault (late feedback) ended the way."""
+        end, asked, message = time.monotonic() + _HALT, False, ""
+        while time.monotonic() < end and not core.stop_latched:
+            if not asked or (core.broken_off and core.holder == "none"):
+                done, message = core.ready()
+                if done:
+                    asked, end = True, time.monotonic() + _WAY
+            elif core.holder not in ("none", "home") or (core.standing and core.holder == "none"):
+                return  # somebody has taken over, or it is there
             time.sleep(0.05)
+        if core.stop_latched:
+            return
         self.get_logger().error(f"cannot get ready: {message}")
 
     def stop(self) -> None:

@@ -526,3 +526,21 @@ def test_a_target_after_an_errand_that_was_broken_off_is_on_the_branch_of_the_ar
     assert bench.core.accept_ee(EeCommand(bench.ros, "teleop", pose), bench.mono, bench.ros).ok
     bench.run(5)
     assert bench.last.verdict is Verdict.PASSED, bench.last.detail
+
+
+def test_a_way_that_a_passing_fault_ended_is_told_from_one_that_arrived(bench: Bench) -> None:
+    """On a busy host one late frame ended the way to the ready position at start, and the arm stayed where it was for good."""
+    bench = Bench(np.array([0.0, 0.6, -0.6, 0.0, 0.5, 0.0]))
+    assert bench.core.ready()[0]
+    bench.run(40)
+    bench.arm.facts = {"joint_age": 0.2}
+    bench.run(20)
+    assert bench.last.decision.state is State.FAULT and bench.core.broken_off and bench.core.holder == "none"
+    bench.arm.facts = {}
+    bench.run(200)
+    assert bench.core.broken_off and np.abs(bench.arm.joints - np.array(CONFIG.ready_position)).max() > 0.1
+    done, message = bench.core.ready()
+    assert done, message
+    bench.run(1000)
+    assert bench.core.standing and not bench.core.broken_off
+    assert np.abs(bench.arm.joints - np.array(CONFIG.ready_position)).max() < 0.01
