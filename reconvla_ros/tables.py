@@ -44,6 +44,7 @@ JOINT_MAX_ACCELERATION = 5.0  # [rad/s^2], firmware maximum per joint
 REST = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)  # folded; J2 and J3 lie on their stops, a disabled arm rests here safely
 
 GRIPPER_RANGES = (0.07, 0.10)  # [m] total opening of the small and the large gripper
+OPENING_DIGITS = 6  # of an opening [m]: the bus counts 0.001 mm, and a float32 message carries 0.07 as 0.0700000003
 GRIPPER_MAX_EFFORT = 3.0  # [N m] practical cap; the wire allows 5
 
 TCP_OFFSET = (0.0, 0.0, 0.14)  # [m] from tool0 (flange) along its z to between the fingertips

@@ -136,6 +136,8 @@ def _kill_once(root: Path, run: int, luck: random.Random) -> tuple[float, bool, 
         recover_episode(store, name)
         contents = read(bag_file(folder))
         last = contents.end / 1e9 if contents.decoded else began
+        if contents.broken:
+            when += f": {dict(contents.broken)} do not decode: {'; '.join(contents.examples)}"
         return until - last, not contents.broken, when
     except RecordingError as error:
         return until - began, False, f"{when}: {error}"

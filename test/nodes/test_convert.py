@@ -168,3 +168,14 @@ def test_camera_info_is_a_pinhole() -> None:
     assert info.distortion_model == "plumb_bob"
     assert info.p[0] == 600.0
     assert info.header.frame_id == "optical"
+
+
+def test_an_opening_of_a_message_is_what_was_meant() -> None:
+    """float32 makes 0.07 m 0.0700000003, and the filter clamped every command of an open gripper."""
+    message = EndEffectorCommand(source="teleop", gripper=float(np.float32(0.07)))  # as it comes off the wire
+    assert message.gripper > 0.07
+    message.header.frame_id = "base_link"
+    message.pose.orientation.w = 1.0
+    assert convert.from_ee_command(message).gripper == 0.07
+    message.gripper = math.nan
+    assert convert.from_ee_command(message).gripper is None
