@@ -161,20 +161,23 @@ class Taps:
                 handle = tap.subscription.handle
                 with handle:
                     taken = handle.take_message(tap.kind, True)
-                    while taken is not None:
-                        self._hand_over(tap, *taken)
+                    while taken is not None and self._hand_over(tap, *taken):
                         taken = handle.take_message(tap.kind, True)
 
-    def _hand_over(self, tap: Tap, data: bytes, info: dict[str, Any]) -> None:
+    def _hand_over(self, tap: Tap, data: bytes, info: dict[str, Any]) -> bool:
+        """False: the middleware gave nothing, and goes on doing so for a while (/dev/shm is full); other topics come first."""
+        if len(data) < 4:  # the header of every serialised message
+            tap.lost += 1
+            return False
         published = info["source_timestamp"]
         if self._until_ns is not None and published > self._until_ns:
-            return
-        # Humble's rclpy has no sequence numbers; losses then stay unknown.
-        sequence = info.get("publication_sequence_number") or 0
+            return True
+        sequence = info.get("publication_sequence_number") or 0  # Humble's rclpy has none: losses stay unknown
         if sequence > tap.last + 1:  # rare, and a second publisher may just have come
             tap.publishers = tap.subscription.get_publisher_count()
         tap.note_sequence(sequence)
         self._sink(Taken(tap.topic.name, data, info["received_timestamp"], published, sequence))
+        return True
 
     def _refresh(self) -> None:
         """Renew a tap whose publisher came later with an offer the first request does not fit."""

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from std_msgs.msg import Header, String
 from tf2_msgs.msg import TFMessage
 
 from reconvla_ros.nodes import convert, qos
-from reconvla_ros.nodes.taps import Tap
+from reconvla_ros.nodes.taps import Tap, Taps
 from reconvla_ros.recording.episode import EpisodeStore
 from reconvla_ros.recording.repair import recover_episode, state_of
 from reconvla_ros.recording.settings import IMAGES, RecordedTopic
@@ -400,3 +401,16 @@ def test_the_sidecar_says_what_it_was_recorded_with(client: Client, recorder: La
     assert [span[0] for span in sidecar["interventions"]] == ["teleop", "teleop"]
     assert sidecar["parameters"]["recorder"]["drain"] == 0.3
     assert sidecar["software"]["mcap"]
+
+
+def test_a_message_without_bytes_is_lost_and_not_recorded() -> None:
+    """With /dev/shm full the middleware gave 5189 empty pictures in 0.6 s, and the bag held every one of them."""
+    taken: list[Any] = []
+    taps = Taps.__new__(Taps)
+    taps._until_ns, taps._sink = None, taken.append
+    topic = RecordedTopic("/camera_base/color/image_raw", "sensor_msgs/msg/Image")
+    tap = Tap(topic, Image, SimpleNamespace(get_publisher_count=lambda: 1), publishers=1)  # type: ignore[arg-type]
+    info = {"source_timestamp": 1, "received_timestamp": 2, "publication_sequence_number": 1}
+    assert taps._hand_over(tap, bytes(8), info) is True
+    assert taps._hand_over(tap, b"", info) is False
+    assert len(taken) == 1 and tap.lost == 1
