@@ -16,7 +16,7 @@ from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
 
 from reconvla_ros.errors import RecordingError, ShapeError, choices
-from reconvla_ros.tables import OPENING_DIGITS
+from reconvla_ros.observation.transforms import opening
 from reconvla_ros.types import GRIPPER_NAME, JOINT_NAMES, ActionChunk, EeCommand, Float, Pose
 
 CHUNKS, COMMANDS, JOINTS, STATUS = "policy/action_chunk", "arm/ee_command", "joint_states", "arm/status"
@@ -151,7 +151,7 @@ def chunk_of(message: Any) -> ActionChunk:
         anchor=_pose(message.anchor),
         positions=np.array([p.position for p in poses]).reshape(-1, 3),
         quaternions=np.array([p.quaternion for p in poses]).reshape(-1, 4),
-        gripper=np.array([round(float(v), OPENING_DIGITS) for v in message.gripper]),
+        gripper=np.array([opening(v) for v in message.gripper]),
         confidence=np.array(message.confidence, dtype=np.float64),
         token_ids=tuple(message.token_ids),
         prefix_steps=message.prefix_steps,
@@ -165,5 +165,5 @@ def ee_command_of(message: Any) -> EeCommand:
         ShapeError: it is none.
     """
     _require_base_link("ee_command", message.header.frame_id)
-    gripper = None if math.isnan(message.gripper) else round(float(message.gripper), OPENING_DIGITS)
+    gripper = None if math.isnan(message.gripper) else opening(message.gripper)
     return EeCommand(_time(message.header.stamp), message.source, _pose(message.pose), gripper)

@@ -140,7 +140,6 @@ class Source(Protocol):
 
     def instruction(self, name: str) -> str:
         """What the episode shows, where `infos` leaves it open; may read the episode."""
-        raise NotImplementedError
 
     def frames(self, name: str, request: Request) -> Iterator[Frame | Refused]:
         """The ticks of one episode in order.
@@ -148,8 +147,6 @@ class Source(Protocol):
         Raises:
             DatasetError: no such episode, or it cannot be read at all.
         """
-        raise NotImplementedError
 
     def notes(self, name: str) -> dict[str, int]:
         """What was found while the episode was read: messages left out, by reason; valid after `frames` has ended."""
-        raise NotImplementedError

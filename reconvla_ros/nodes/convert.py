@@ -20,7 +20,6 @@ from reconvla_ros.errors import ShapeError, choices
 from reconvla_ros.msg import ActionChunk as ChunkMessage
 from reconvla_ros.msg import EndEffectorCommand
 from reconvla_ros.observation import transforms
-from reconvla_ros.tables import OPENING_DIGITS
 from reconvla_ros.types import (
     GRIPPER_NAME,
     JOINT_NAMES,
@@ -167,7 +166,7 @@ def from_chunk(message: ChunkMessage) -> ActionChunk:
         anchor=from_pose(message.anchor),
         positions=np.array([p.position for p in poses]),
         quaternions=np.array([p.quaternion for p in poses]),
-        gripper=np.array([round(float(v), OPENING_DIGITS) for v in message.gripper]),
+        gripper=np.array([transforms.opening(v) for v in message.gripper]),
         confidence=np.array(message.confidence, dtype=np.float64),
         token_ids=tuple(message.token_ids),
         prefix_steps=message.prefix_steps,
@@ -177,7 +176,7 @@ def from_chunk(message: ChunkMessage) -> ActionChunk:
 def from_ee_command(message: EndEffectorCommand) -> EeCommand:
     """Message -> EeCommand; a NaN gripper means keep, any other non-finite value is refused."""
     _require_base_link("ee_command", message.header.frame_id)
-    gripper = None if math.isnan(message.gripper) else round(float(message.gripper), OPENING_DIGITS)
+    gripper = None if math.isnan(message.gripper) else transforms.opening(message.gripper)
     return EeCommand(from_time(message.header.stamp), message.source, from_pose(message.pose), gripper)
 
 

@@ -22,6 +22,7 @@ from reconvla_ros.nodes.policy_views import PolicyViews
 from reconvla_ros.nodes.process import run
 from reconvla_ros.observation.assemble import AssemblyLimits, ObservationAssembler
 from reconvla_ros.policy.loader import PolicyLoader, precheck
+from reconvla_ros.policy.protocol import Policy
 from reconvla_ros.policy.report import Report, Task
 from reconvla_ros.policy.settings import PolicyConfig
 from reconvla_ros.policy.worker import CONFIRM, PolicyWorker, WorkerRules
@@ -49,6 +50,10 @@ class PolicyNode(ManagedNode):
         self._status = self.publish_on(PolicyStatus, "policy/status", qos.STATUS)
         self.create_service(Trigger, CONFIRM, self._on_confirm)
         self.create_timer(1.0 / self.config.status_rate, self.publish_status)
+
+    @property
+    def _policy(self) -> Policy | None:
+        return self._loader.policy if self._loader is not None else None
 
     def setup(self) -> None:
         """Check what can be checked at once, and begin to load."""
@@ -144,7 +149,7 @@ class PolicyNode(ManagedNode):
     def _deliver(self, chunk: ActionChunk) -> None:
         """In the worker's thread: one chunk and its views for people."""
         self._chunk.publish(convert.to_chunk(chunk))
-        self._views.show(chunk, self._loader.policy if self._loader is not None else None)
+        self._views.show(chunk, self._policy)
 
     def _on_silence(self, why: str) -> None:
         """A camera has gone silent: nobody sees any more what the chunk in force leads to, so it is taken back."""
@@ -168,7 +173,7 @@ class PolicyNode(ManagedNode):
         """State, counts and stage times [s], and why no more was joined; also while the node is inactive."""
         level, text, values = to_diagnosis(self._report(), self._about, self.config.duty)
         level, text, values = self._inputs.with_clock(level, text, values)
-        joined = getattr(self._loader.policy if self._loader is not None else None, "joined", None)
+        joined = getattr(self._policy, "joined", None)
         return level, text, values if joined is None else {**values, "not_joined": joined.reason}
 
 

@@ -30,6 +30,8 @@ _PATIENCE = 2.0  # [s]
 _ARM_SILENT = 1.0  # [s] without arm/status after which the driver counts as gone (it speaks at 10 Hz)
 _POLICY_SILENT = 5.0  # [s] without policy/status (1 Hz at least) after which a task has nobody working on it
 _POLICY_PATIENCE = 5.0  # [s] that a policy may be in FAULT (an inference that hangs may still return)
+_TICK = 0.05  # [s]
+_LATE = 0.3  # [s] after which this node itself was away, so that what it has not heard says nothing about others
 
 
 class TaskNode(ManagedNode):
@@ -43,13 +45,14 @@ class TaskNode(ManagedNode):
         self._arm: tuple[float, ArmStatus] | None = None
         self._policy: tuple[float, PolicyStatus] | None = None
         self._arm_well = self._policy_well = 0.0
+        self._ticked = self._awake = 0.0
         self._chunks_before = 0
         self._state = self.publish_on(TaskState, "task/state", qos.LATCHED)
         self.create_service(TaskService, "task", self._on_task)
         self.create_service(Trigger, "task/cancel", self._on_cancel)
         self.create_subscription(ArmStatus, "arm/status", self._on_arm, qos.STATUS)
         self.create_subscription(PolicyStatus, "policy/status", self._on_policy, qos.STATUS)
-        self.create_timer(0.05, self._tick)
+        self.create_timer(_TICK, self._tick)
         answer_clock(self)
         self._action = TaskAction(
             self, self._machine, self._begin, self._publish, self._chunks_made, lambda: self.active
@@ -144,22 +147,25 @@ class TaskNode(ManagedNode):
         return response
 
     def _tick(self) -> None:
+        now = time.monotonic()
+        if now - self._ticked > _LATE:
+            self._awake = now  # what came meanwhile may still wait behind this timer
+        self._ticked = now
         if not self._machine.task.running:
             return
         if self._machine.tick(time.monotonic_ns()):
             self._publish()
             return
-        now = time.monotonic()
         reason = ""
-        if self._arm is None or now - self._arm[0] > _ARM_SILENT:
+        if self._arm is None or now - max(self._arm[0], self._awake) > _ARM_SILENT:
             reason = "the driver went silent"
         elif self._arm[1].state in _DRIVER_ENDS_TASK:
             reason = f"the arm is {self._arm[1].state}: {self._arm[1].reason}"
-        elif now - self._arm_well > _PATIENCE:
+        elif now - max(self._arm_well, self._awake) > _PATIENCE:
             reason = f"the arm is {self._arm[1].state} for {_PATIENCE:g} s: {self._arm[1].reason}"
-        elif self._policy is None or now - self._policy[0] > _POLICY_SILENT:
+        elif self._policy is None or now - max(self._policy[0], self._awake) > _POLICY_SILENT:
             reason = "the policy went silent"
-        elif now - self._policy_well > _POLICY_PATIENCE:
+        elif now - max(self._policy_well, self._awake) > _POLICY_PATIENCE:
             reason = f"the policy is {self._policy[1].state} for {_POLICY_PATIENCE:g} s: {self._policy[1].reason}"
         if reason:
             self._machine.finish(False, reason)

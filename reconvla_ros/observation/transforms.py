@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reconvla_ros.errors import ObservationError, choices
+from reconvla_ros.tables import OPENING_DIGITS
 from reconvla_ros.types import GRIPPER_NAME, JOINT_NAMES, ArmState
 
 Buffer = bytes | bytearray | memoryview | NDArray[np.uint8]
@@ -117,3 +118,8 @@ def arm_state(
         gripper=float(position[gripper]),
         gripper_effort=float(effort[gripper]),
     )
+
+
+def opening(value: float) -> float:
+    """An opening of a message [m] as it was meant, to what the bus counts; NaN stays."""
+    return round(float(value), OPENING_DIGITS)

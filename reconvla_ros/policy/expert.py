@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reconvla_ros.errors import ConfigError
-from reconvla_ros.policy.certainty import Certainty
 from reconvla_ros.policy.protocol import Plan
+from reconvla_ros.policy.weightless import Weightless
 from reconvla_ros.sim.expert import Expert
 from reconvla_ros.sim.goals import Things
 from reconvla_ros.sim.tasks import Setup
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 NS = 1_000_000_000
 
 
-class ExpertPolicy:
+class ExpertPolicy(Weightless):
     """Chunks of an `Expert`.
 
     Args:
@@ -43,26 +43,9 @@ class ExpertPolicy:
         step_dt: float = 0.1,
         seed: int | None = None,
     ) -> None:
+        super().__init__(steps, step_dt)
         self._setup, self._truth, self._seed = setup, truth, seed
-        self.steps, self.step_dt = steps, step_dt
         self._expert: Expert | None = None
-        self._sequence = 0
-        self._timings: dict[str, float] = {}
-
-    @property
-    def timings(self) -> dict[str, float]:
-        """Stages of the last chunk [s]."""
-        return dict(self._timings)
-
-    @property
-    def certainty(self) -> Certainty | None:
-        """It knows."""
-        return Certainty.complete(self.steps) if self._sequence else None
-
-    @property
-    def passes(self) -> int:
-        """There is no decoder."""
-        return 0
 
     @property
     def doing(self) -> str:
@@ -73,9 +56,6 @@ class ExpertPolicy:
     def attempts(self) -> int:
         """How often it has begun to take something."""
         return self._expert.attempts if self._expert is not None else 0
-
-    def warm_up(self) -> None:
-        """Nothing to warm up."""
 
     def reset(self) -> None:
         """The next observation begins the task."""
@@ -98,20 +78,13 @@ class ExpertPolicy:
             round(self.step_dt * NS),
             self.steps,
         )
-        chunk = ActionChunk(
-            stamp_ns=observation.stamp_ns,
-            task_id=observation.task_id,
-            sequence=self._sequence,
-            step_dt=self.step_dt,
-            anchor=observation.tcp,
-            positions=np.array([pose.position for pose, _ in targets]),
-            quaternions=np.array([pose.quaternion for pose, _ in targets]),
-            gripper=np.array([opening for _, opening in targets]),
-            confidence=np.ones(self.steps),
+        return self.chunk(
+            observation,
+            began,
+            np.array([pose.position for pose, _ in targets]),
+            np.array([pose.quaternion for pose, _ in targets]),
+            np.array([opening for _, opening in targets]),
         )
-        self._sequence += 1
-        self._timings = {"decode": time.monotonic() - began}
-        return chunk
 
 
 class SharedTruth:

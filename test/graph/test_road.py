@@ -141,12 +141,9 @@ def test_a_killed_policy_leaves_the_arm_holding(graph: Graph) -> None:
     graph.wait(lambda: graph.ear.still(0.5), "the arm stands", 20.0)
     assert all(graph.ear.enabled())
     graph.wait(lambda: graph.monitor.arm.state == "HOLDING", "the driver holds", 20.0)
-    # The task ends, since nobody works on it.
-    graph.wait(
-        lambda: "policy" in _task(graph).reason and _task(graph).state == "FAILED",
-        lambda: f"the task failed for want of the policy, it is {_task(graph).state!r} ({_task(graph).reason!r})",
-        20.0,
-    )
+    # The task ends, since nobody works on it; where the host stands still just then, the driver may be missed first.
+    graph.wait(lambda: _task(graph).state == "FAILED", lambda: f"the task failed, it is {_task(graph).state!r}", 20.0)
+    assert _task(graph).reason in ("the policy went silent", "the driver went silent")
 
 
 def _task(graph: Graph) -> Any:

@@ -14,10 +14,15 @@ pytestmark = [pytest.mark.graph, pytest.mark.timeout(240)]
 
 def test_the_graph_keeps_its_bounds_under_the_soak(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROS_DOMAIN_ID", "0")
-    result = soak_live.run(0.15, 3, lambda line: None)
-    assert result["violations"] == {}, result["examples"]
-    assert result["commands"] > 100 and result["sets"] > 200 and result["extremes"]["way"] > 0.05
-    assert result["answers"]["ready True"] > 0 and result["lost"] == 0
+    # What the soak asks for is drawn by chance, and when it is asked depends on the host: longer, until the arm has moved.
+    for minutes in (0.15, 0.6):
+        result = soak_live.run(minutes, 3, lambda line: None)
+        assert result["violations"] == {}, result["examples"]
+        assert result["commands"] > 100 and result["sets"] > 200 and result["lost"] == 0
+        if result["extremes"]["way"] > 0.05:
+            break
+    assert result["extremes"]["way"] > 0.05
+    assert result["answers"]["ready True"] > 0
 
 
 def test_whatever_a_message_can_hold_is_put_into_one() -> None:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import io
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from PIL import Image as PilImage
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
+from ros_ear import RosEar, end  # type: ignore[import-not-found]
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
@@ -30,7 +26,6 @@ pytest.importorskip("pyrealsense2", exc_type=ImportError)
 from reconvla_ros.camera.software import SoftwareCamera, record
 
 pytestmark = pytest.mark.graph
-TIMEOUT = 20.0  # [s] far beyond what anything here takes
 FRAMES = 45
 COLOR, DEPTH = "camera_base/color/image_raw", "camera_base/aligned_depth_to_color/image_raw"
 TOPICS: dict[str, tuple[type, Any]] = {
@@ -45,24 +40,14 @@ TOPICS: dict[str, tuple[type, Any]] = {
 }
 
 
-class Ear:
+class Ear(RosEar):
     """Everything the node says, by topic."""
 
     def __init__(self) -> None:
-        self.context = Context()
-        rclpy.init(context=self.context)
-        self.node = Node("tester", context=self.context)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
+        super().__init__()
         self.heard: dict[str, list[Any]] = {name: [] for name in TOPICS}
         for name, (kind, profile) in TOPICS.items():
             self.node.create_subscription(kind, name, self.heard[name].append, profile)
-
-    def until(self, condition: Callable[[], object], what: str) -> None:
-        deadline = time.monotonic() + TIMEOUT
-        while not condition():
-            assert time.monotonic() < deadline, f"waited {TIMEOUT} s for {what}"
-            self.executor.spin_once(timeout_sec=0.05)
 
     def diagnosis(self) -> tuple[str, dict[str, str]]:
         """The newest of the camera: (message, values)."""
@@ -70,11 +55,6 @@ class Ear:
             return "", {}
         status = self.heard["diagnostics"][-1].status[0]
         return status.message, {v.key: v.value for v in status.values}
-
-    def close(self) -> None:
-        self.executor.shutdown()
-        self.node.destroy_node()
-        rclpy.try_shutdown(context=self.context)
 
 
 @pytest.fixture
@@ -97,12 +77,7 @@ def node(ear: Ear, recording: Path, tmp_path: Path) -> Iterator[subprocess.Popen
         words += ["-p", parameter]
     process = subprocess.Popen(words, cwd=tmp_path)  # not from the checkout, which has no generated messages
     yield process
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    end(process)
 
 
 def test_a_camera_may_be_missing_at_first_and_be_lost_later(ear: Ear) -> None:

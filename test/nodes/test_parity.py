@@ -5,11 +5,9 @@ What once differed: the live side kept a joint state each 15 ms counted from the
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,12 +17,11 @@ import pytest
 
 pytest.importorskip("reconvla_ros.msg", reason="needs the built workspace")
 
-import rclpy
 from geometry_msgs.msg import PoseStamped
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from reconvla_ros.msg import RecordState
 from reconvla_ros.srv import RecordStart, RecordStop
+from ros_ear import RosEar, end  # type: ignore[import-not-found]
 from sensor_msgs.msg import Image, JointState
 
 from reconvla_ros.dataset.bag_reader import BagReader, kind_of
@@ -37,7 +34,6 @@ from reconvla_ros.recording.repair import bag_file
 from reconvla_ros.types import ArmState, Observation, Pose
 
 pytestmark = pytest.mark.graph
-TIMEOUT = 20.0  # [s] far beyond what anything here takes
 INSTRUCTION = "put fruit in bowl"
 LIMITS = AssemblyLimits(
     image_stale=5.0
@@ -55,15 +51,12 @@ class Ear(Node):
         self.received: dict[str, int] = {}
 
 
-class World:
+class World(RosEar):
     """A made-up robot that speaks, the policy's inputs that listen, and a client of the recorder."""
 
     def __init__(self) -> None:
-        self.context = rclpy.Context()
-        rclpy.init(context=self.context)
-        self.ear = Ear(self.context)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.ear)
+        super().__init__(Ear)
+        self.ear = self.node
         self.assembler = ObservationAssembler(LIMITS)
         nothing: Any = lambda *_: None  # noqa: E731
         self.inputs = PolicyInputs(self.ear, self.assembler, nothing, nothing, nothing, nothing)  # type: ignore[arg-type]
@@ -77,19 +70,6 @@ class World:
 
     def _on_state(self, message: RecordState) -> None:
         self.recorded = {t.lstrip("/"): int(n) for t, n in zip(message.topics, message.counts, strict=True)}
-
-    def until(self, condition: Callable[[], object], what: str) -> None:
-        deadline = time.monotonic() + TIMEOUT
-        while not condition():
-            assert time.monotonic() < deadline, f"waited {TIMEOUT} s for {what}"
-            self.executor.spin_once(timeout_sec=0.02)
-
-    def call(self, kind: Any, name: str, request: Any) -> Any:
-        client = self.ear.create_client(kind, name)
-        self.until(client.service_is_ready, name)
-        future = client.call_async(request)
-        self.until(future.done, f"the answer of {name}")
-        return future.result()
 
     def say(self, topic: str, message: Any) -> None:
         self.out[topic].publish(message)
@@ -111,9 +91,7 @@ class World:
 
     def close(self) -> None:
         self.inputs.close()
-        self.executor.shutdown()
-        self.ear.destroy_node()
-        rclpy.try_shutdown(context=self.context)
+        super().close()
 
 
 @pytest.fixture
@@ -126,12 +104,7 @@ def world(domain: int, tmp_path: Path) -> Iterator[World]:
         yield made
         made.close()
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
 
 
 def live(world: World) -> tuple[int, Observation | str]:

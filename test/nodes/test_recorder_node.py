@@ -14,14 +14,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import rclpy
 from geometry_msgs.msg import PoseStamped, Transform, TransformStamped, Vector3
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from reconvla_ros.msg import ArmStatus, PolicyStatus, RecordState, TaskState
 from reconvla_ros.srv import RecordRelabel, RecordStart, RecordStop
+from ros_ear import RosEar, end  # type: ignore[import-not-found]
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Header, String
 from tf2_msgs.msg import TFMessage
@@ -33,34 +30,15 @@ from reconvla_ros.recording.repair import recover_episode, state_of
 from reconvla_ros.recording.settings import IMAGES, RecordedTopic
 
 pytestmark = pytest.mark.graph
-TIMEOUT = 20.0  # [s] far beyond what anything here takes
 
 
-class Client:
+class Client(RosEar):
     """A node of the test: publishes, calls the services, keeps the last record/state."""
 
     def __init__(self) -> None:
-        self.context = Context()
-        rclpy.init(context=self.context)
-        self.node = Node("tester", context=self.context)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
+        super().__init__()
         self.states: list[RecordState] = []
         self.node.create_subscription(RecordState, "record/state", self.states.append, qos.LATCHED)
-
-    def until(self, condition: Callable[[], object], what: str) -> None:
-        deadline = time.monotonic() + TIMEOUT
-        while not condition():
-            assert time.monotonic() < deadline, f"waited {TIMEOUT} s for {what}"
-            self.executor.spin_once(timeout_sec=0.05)
-
-    def call(self, kind: Any, name: str, request: Any) -> Any:
-        client = self.node.create_client(kind, name)
-        self.until(client.service_is_ready, name)
-        future = client.call_async(request)
-        self.until(future.done, f"the answer of {name}")
-        self.node.destroy_client(client)
-        return future.result()
 
     def start(self, **fields: Any) -> Any:
         return self.call(RecordStart, "record/start", RecordStart.Request(**fields))
@@ -70,11 +48,6 @@ class Client:
 
     def relabel(self, **fields: Any) -> Any:
         return self.call(RecordRelabel, "record/relabel", RecordRelabel.Request(**fields))
-
-    def close(self) -> None:
-        self.executor.shutdown()
-        self.node.destroy_node()
-        rclpy.try_shutdown(context=self.context)
 
 
 @pytest.fixture
@@ -102,12 +75,7 @@ def recorder(domain: int, tmp_path: Path) -> Iterator[Launch]:
 
     yield launch
     for process in running:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
 
 
 def counts_in(folder: Path) -> dict[str, int]:

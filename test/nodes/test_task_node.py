@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,7 @@ class World:
         self.arm: Any = ArmStatus(state="HOLDING")
         self.policy: Any = PolicyStatus(state="IDLE")
         self.states: list[Any] = []
+        self.pid = 0  # of the task node
         arm, policy = node.create_publisher(ArmStatus, "arm/status", qos.STATUS), node.create_publisher(
             PolicyStatus, "policy/status", qos.STATUS)  # fmt: skip
         self.client.listen(TaskState, "task/state", self.states.append, latched=True)
@@ -67,6 +71,7 @@ def world(tmp_path: Path, domain: int) -> Iterator[World]:
         supervisor.start([s for s in describe({}) if s.name == "task"])
         supervisor.wait_ready(30.0)
         one = World()
+        one.pid = supervisor.running["task"].process.pid
         yield one
         one.close()
 
@@ -161,3 +166,16 @@ def test_the_action_reports_and_can_be_canceled(world: World) -> None:
     assert (result.result().result.state, result.result().result.success) == ("CANCELED", False)
     assert world.states[-1].state == "CANCELED"
     client.destroy()
+
+
+def test_a_task_goes_on_when_its_node_itself_was_away(world: World) -> None:
+    # Once the node's own timer fired before what had come meanwhile was read: a host that stood still ended tasks.
+    answer = accepted(world)
+    for _ in range(3):
+        os.kill(world.pid, signal.SIGSTOP)
+        time.sleep(1.5)  # longer than the driver may be silent
+        os.kill(world.pid, signal.SIGCONT)
+        time.sleep(0.3)
+    assert (world.states[-1].task_id, world.states[-1].state) == (answer.task_id, "RUNNING"), world.states[-1].reason
+    world.arm = None
+    assert world.ended_as("FAILED", "driver went silent")
