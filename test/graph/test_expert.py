@@ -21,12 +21,12 @@ from reconvla_ros.types import Float
 pytestmark = [pytest.mark.graph, pytest.mark.timeout(240)]
 SCENE, SEED = "fruit_in_bowl", 4
 # How far the two roads may be apart. In the graph chunks come about 0.05 s after their pictures, so its arm follows the same
-# way with other corners, and a little slower where it lags. Measured on a busy machine of two cores: 0.008 m, 0.011 m after the
-# first second, 0.06 rad, 1.0 s. Where the host stands still for a while a chunk ends early and the arm waits: so the bounds
-# hold for nearly all samples, and twice as wide for all. Where it is overloaded by far the expert begins anew, and this fails.
+# way with other corners, and slower where the host is busy. Measured on a busy machine of two cores, ten runs: at most 0.007 m,
+# 0.012 m and 0.05 rad for nine of ten samples, 0.016 m, 0.038 m and 0.05 rad for all. The bounds hold for nearly all samples,
+# three times as wide for every one. Where the host is overloaded by far the expert in the graph begins anew, and this fails.
 WAY, FUTURE, TURN = 0.012, 0.020, 0.12  # [m] TCP off the other road's way, [m] target half a second ahead, [rad]
 NEARLY_ALL = 0.9
-GRIP_TIME = 1.5  # [s] between the same change of the gripper on both roads
+GRIP_TIME = 1.5  # [s] that the gripper stays closed longer on one road
 SET_OFF = 1.0  # [s]
 HORIZON_NS = 500_000_000
 
@@ -63,23 +63,34 @@ def road(folder: Path) -> Road:
     )  # fmt: skip
 
 
+def together(a: Road, b: Road) -> list[tuple[int, int]]:
+    """Pairs (of a, of b) that go along both roads from begin to end with the least distance: dynamic time warping.
+
+    In the graph the arm is slower wherever the host is, so that equal times are not equal places.
+    """
+    cost = np.linalg.norm(a.tcp[:, None] - b.tcp[None], axis=2) + 0.05 * (a.opens[:, None] != b.opens[None])
+    total = np.full(np.add(cost.shape, 1), np.inf)
+    total[0, 0] = 0.0
+    for i, j in np.ndindex(*cost.shape):
+        total[i + 1, j + 1] = cost[i, j] + min(total[i, j], total[i, j + 1], total[i + 1, j])
+    i, j = cost.shape
+    pairs = []
+    while i and j:
+        pairs.append((i - 1, j - 1))
+        i, j = min(((i - 1, j - 1), (i - 1, j), (i, j - 1)), key=lambda at: float(total[at]))
+    return pairs[::-1]
+
+
 def apart(a: Road, b: Road) -> Float:
-    """For each sample of `a` the nearest of `b` at about that time, (N, 3): TCP [m], target ahead [m], its turn [rad]."""
-    rows = []
-    for k, place in enumerate(a.tcp):
-        near = np.flatnonzero(np.abs(b.time - a.time[k]) < 1.2)
-        # In the graph the first chunk comes at its second step: what is done counts once the arm is under way.
-        if a.time[k] < SET_OFF or len(near) == 0:
-            continue
-        off = np.linalg.norm(b.tcp[near] - place, axis=1)
-        target = np.linalg.norm((b.target[near] - b.tcp[near]) - (a.target[k] - place), axis=1)
-        turn = 2 * np.arccos(np.clip(np.abs(b.turn[near] @ a.turn[k]), 0.0, 1.0))
-        # Of the places alike (others are those before and after) the one with the most similar aim.
-        worst = np.maximum(target / FUTURE, turn / TURN)
-        worst[off > max(WAY, off.min())] = np.inf
-        best = int(np.argmin(worst))
-        rows.append((off[best], target[best], turn[best]))
-    return np.array(rows)
+    """How far the roads are apart along `together`, (N, 3): TCP [m], target half a second ahead [m], its turn [rad]."""
+    of_a, of_b = np.array(together(a, b)).T
+    # In the graph the first chunk comes at its second step: what is done counts once both arms are under way.
+    under_way = (a.time[of_a] > SET_OFF) & (b.time[of_b] > SET_OFF)
+    of_a, of_b = of_a[under_way], of_b[under_way]
+    target = (b.target[of_b] - b.tcp[of_b]) - (a.target[of_a] - a.tcp[of_a])
+    turn = 2 * np.arccos(np.clip(np.abs(np.sum(a.turn[of_a] * b.turn[of_b], axis=1)), 0.0, 1.0))
+    way = np.linalg.norm(b.tcp[of_b] - a.tcp[of_a], axis=1)
+    return np.stack((way, np.linalg.norm(target, axis=1), turn), axis=1)
 
 
 def through_the_graph(graph: Graph) -> Path:
@@ -95,6 +106,7 @@ def through_the_graph(graph: Graph) -> Path:
     assert graph.client.call(RecordStart, "record/start", start, answer=30.0).accepted
     request = Task.Request(instruction="put fruit in bowl", timeout=60.0)
     graph.wait(lambda: graph.client.call(Task, "task", request).accepted, "a task is accepted")
+    graph.wait(lambda: done, "sim/success is heard")
     assert not done[-1]
     graph.wait(lambda: done[-1], "the fruit is in the bowl", 45.0)
     answer = graph.client.call(RecordStop, "record/stop", RecordStop.Request(outcome="success"), answer=60.0)
@@ -120,17 +132,20 @@ def test_both_roads_give_the_same_samples(graph: Graph, tmp_path: Path) -> None:
     assert sides[0].contract_digest == sides[1].contract_digest != ""
     assert sides[0].calibration == sides[1].calibration
     # What was done: at each sample of one road the other was at the same place with the same target half a second ahead.
-    for a, b in ((one, other), (other, one)):
-        way, future, turn = apart(a, b).T
-        assert len(way) > 40  # of a task that takes 10 s or so
-        for off, bound in ((way, WAY), (future, FUTURE), (turn, TURN)):
-            assert np.quantile(off, NEARLY_ALL) < bound and off.max() < 2 * bound, (
-                bound,
-                np.flatnonzero(off > bound),
-                off.max(),
-            )
+    between = apart(one, other)
+    print(
+        "TCP [m], target [m], turn [rad] apart; median, 90 %, most:",
+        np.quantile(between, (0.5, 0.9, 1.0), axis=0).round(4),
+    )
+    for off, bound in zip(between.T, (WAY, FUTURE, TURN), strict=True):
+        assert np.quantile(off, NEARLY_ALL) < bound and off.max() < 3 * bound, (
+            bound,
+            np.flatnonzero(off > bound),
+            off.max(),
+        )
     assert len(one.grips) == len(other.grips) >= 2
-    assert np.abs(np.array(one.grips) - other.grips).max() < GRIP_TIME
+    print("the gripper changes at [s]:", one.grips, other.grips)
+    assert np.abs(np.diff(one.grips) - np.diff(other.grips)).max() < GRIP_TIME
     # What was seen: the first pictures are of the same place, within the rounding of a joint.
     for camera in ("camera_base", "camera_wrist"):
         first = [pictures(bag_file(f), f"{camera}/color/image_raw", 1)[0][1].astype(int) for f in (live, folder)]
