@@ -26,8 +26,10 @@ from reconvla_ros.recording.episode import EpisodeStore, read_sidecar
 from reconvla_ros.recording.reading import read
 from reconvla_ros.recording.repair import bag_file, recover_episode
 
-_KILL_WITHIN = 2.5  # [s] after the episode began
-_CLOSING = 5  # every fifth run is killed while it closes the bag
+_KILL_WITHIN = 2.5  # [s] after the streams began to be written
+_FLOWING = 2_000_000  # [bytes] in the bag: more than a header, a fiftieth of a second of the streams
+_EARLY_WITHIN = 0.5  # [s] after the episode began
+_CLOSING = 5  # every fifth run is killed while it closes the bag, and every fifth before the streams are written
 _CLOSE_WITHIN = 0.6  # [s] after it was told to end
 
 
@@ -111,6 +113,11 @@ def beside_graph(root: Path, seconds: float, policy: str, say: Callable[[str], N
     return result
 
 
+def _written(folder: Path) -> int:
+    """Size of an episode's files [bytes]."""
+    return sum(path.stat().st_size for path in folder.glob("*.mcap*"))
+
+
 def _kill_once(root: Path, run: int, luck: random.Random) -> tuple[float, bool, str]:
     """Record, kill, recover, read: (seconds lost, readable, when it was killed)."""
     arguments = {"record": "true", "record_folder": str(root)}
@@ -121,9 +128,13 @@ def _kill_once(root: Path, run: int, luck: random.Random) -> tuple[float, bool, 
         store = EpisodeStore(root)
         if not wait_until(lambda: bool(store.names()) or process.poll() is not None, 30.0) or not store.names():
             raise SetupError(f"the recorder did not begin: {supervisor.epitaph(supervisor.running['recorder'])}")
+        # What is lost counts from where there is something to lose: before, the recorder finds its publishers.
+        early = run % _CLOSING == 1
+        if not early and not wait_until(lambda: _written(root / store.names()[-1]) > _FLOWING, 30.0):
+            raise SetupError("no stream was written within 30 s")
         began = time.time()
-        time.sleep(luck.uniform(0.0, _KILL_WITHIN))
-        until, when = time.time(), f"{time.time() - began:.2f} s after the begin"
+        time.sleep(luck.uniform(0.0, _EARLY_WITHIN if early else _KILL_WITHIN))
+        until, when = time.time(), f"{time.time() - began:.2f} s after the {'begin' if early else 'streams'}"
         if run % _CLOSING == _CLOSING - 1:
             process.send_signal(signal.SIGINT)
             time.sleep(luck.uniform(0.0, _CLOSE_WITHIN))
@@ -135,7 +146,7 @@ def _kill_once(root: Path, run: int, luck: random.Random) -> tuple[float, bool, 
     try:
         recover_episode(store, name)
         contents = read(bag_file(folder))
-        last = contents.end / 1e9 if contents.decoded else began
+        last = until if early else contents.end / 1e9 if contents.decoded else began
         if contents.broken:
             when += f": {dict(contents.broken)} do not decode: {'; '.join(contents.examples)}"
         return until - last, not contents.broken, when

@@ -133,6 +133,12 @@ def _clock() -> Row:
     return (*clock.look(), "synchronise both: chrony, one of them the other's server (docs/how-to/two-computers.md)")
 
 
+def _shared_memory() -> Row:
+    from reconvla_ros.cli import shared_memory
+
+    return shared_memory.look()
+
+
 def _guarded(name: str, check: Callable[[], Row]) -> Row:
     try:
         return check()
@@ -154,7 +160,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="rows as JSON")
     options = parser.parse_args(words)
     checks = {"messages": _messages, "rendering": _rendering, "UDP multicast": _multicast, "GPU": _gpu, "CAN": _can,
-              "middleware": _middleware, "clock": _clock}  # fmt: skip
+              "middleware": _middleware, "shared memory": _shared_memory, "clock": _clock}  # fmt: skip
     rows = [*_libraries(), *(_guarded(name, check) for name, check in checks.items()), *_cameras(), *_optional()]
     if options.json:
         print(json.dumps(rows))

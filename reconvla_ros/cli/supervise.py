@@ -22,6 +22,7 @@ from typing import IO
 
 import yaml
 
+from reconvla_ros.cli import shared_memory
 from reconvla_ros.cli.places import executables, middleware_environment, share
 from reconvla_ros.errors import SetupError
 from reconvla_ros.graph import NodeSpec
@@ -67,7 +68,10 @@ class Supervisor:
         self.stop()
 
     def start(self, specs: list[NodeSpec]) -> None:
-        """Start all processes; returns at once."""
+        """Start all processes; returns at once. What ended processes left in shared memory is removed before."""
+        removed = shared_memory.clean()
+        if removed.segments and not self._quiet:
+            _show(sys.stdout, f"removed from shared memory: {removed}")
         for spec in specs:
             environment = {**os.environ, **middleware_environment(), **spec.environment}
             environment |= {"RECONVLA_NOTIFY": self._notify_name, "PYTHONUNBUFFERED": "1"}
